@@ -1,0 +1,22 @@
+# docker build --tag shoal .
+# docker run --rm --publish 8001:8001 --volume "$PWD/models:/models:ro" shoal
+ARG PYTHON_VERSION=3.11
+
+FROM python:${PYTHON_VERSION}-slim AS build
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends make \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY . .
+# The same target as on any other machine: versions and hashes come from requirements.lock.
+RUN make install-server PREFIX=/opt/shoal
+
+FROM python:${PYTHON_VERSION}-slim
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin shoal
+COPY --from=build /opt/shoal /opt/shoal
+ENV PATH=/opt/shoal/bin:$PATH
+USER 10001
+EXPOSE 8001
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["shoal", "health"]
+# Further options go after the image's name; one that is given twice counts as given last.
+ENTRYPOINT ["shoal", "serve", "/models", "--address", "0.0.0.0:8001"]

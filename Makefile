@@ -1,0 +1,150 @@
+# `make` lists the targets. Everything is installed into .venv from requirements.lock; all that has to be there is make
+# and python3, 3.11 or newer, with venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+BIN := .venv/bin
+BOOTSTRAPPED := .venv/.bootstrapped
+READY := .venv/.ready
+WORKERS ?= 2
+SERVE_ARGS ?=
+BENCH_ARGS ?=
+PYTEST_ARGS ?=
+TAG ?= shoal:latest
+
+# $(call install,ENVIRONMENT): the start of a command that installs into that environment, by uv where there is one.
+install = $$(if [ -x $(BIN)/uv ]; then echo $(BIN)/uv pip install --quiet --python $(1)/bin/python; \
+             else echo $(BIN)/python -m pip --python $(1)/bin/python install --quiet; fi)
+
+# What pip cannot do: lock for every platform, choose the lowest versions, check hashes of constraints.
+needs_uv = [ -x $(BIN)/uv ] || { echo "this needs uv, which could not be had" >&2; exit 1; }
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# --- Environments ---------------------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: $(READY)  ## make .venv with everything in it (instant when nothing has changed)
+
+$(READY): $(BOOTSTRAPPED) pyproject.toml
+	@echo "installing the locked dependencies into .venv"
+	@$(call install,.venv) --requirement .venv/others.lock
+	@$(call install,.venv) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# uv comes from its own lines of the lock, hashes included; where it cannot be had, pip installs the rest.
+$(BOOTSTRAPPED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Shoal needs Python 3.11 or newer; name one by: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv .venv
+	@awk '/^[a-z0-9]/ {file = /^uv==/ ? "uv" : "others"} {print > ".venv/" file ".lock"}' requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.lock || \
+		echo "uv could not be had; going on with pip, which is slower"
+	@touch $@
+
+.PHONY: install-server
+install-server: $(BOOTSTRAPPED)  ## make an environment with the server alone: PREFIX=FOLDER
+	@[ -n "$(PREFIX)" ] || { echo "say where: make install-server PREFIX=/opt/shoal" >&2; exit 1; }
+	@$(needs_uv)
+	@$(PYTHON) -m venv --without-pip "$(PREFIX)"
+	@$(call install,$(PREFIX)) --compile-bytecode --reinstall-package shoal \
+		--constraints requirements.lock --build-constraints requirements.lock '.[server]'
+
+.PHONY: lock
+lock: $(BOOTSTRAPPED)  ## refresh requirements.lock to the newest versions that pyproject.toml allows
+	@$(needs_uv)
+	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --all-extras \
+		--generate-hashes --no-emit-index-url --no-header --output-file requirements.lock
+
+# --- Serving --------------------------------------------------------------------------------------------------------
+
+# Moved into place whole, so that training that was interrupted starts again.
+models: | $(READY)
+	@echo "training the demo models into models/"
+	@rm -rf models.new && $(BIN)/python -m shoal_server.demo.models models.new && mv models.new models
+
+.PHONY: serve
+serve: models  ## train the demo models and serve them (SERVE_ARGS="--address 127.0.0.1:9001")
+	$(BIN)/shoal serve models $(SERVE_ARGS)
+
+.PHONY: demo
+demo: $(READY)  ## start a server, call it from many callers at once, show what it did
+	$(BIN)/python -m shoal_server.demo
+
+.PHONY: docker
+docker:  ## build the image (TAG=shoal:latest)
+	docker build --tag $(TAG) .
+
+# --- Checks ---------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: lint  ## every check that CI runs: lint, then all tests but the long ones (PYTEST_ARGS="-k batch")
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+.PHONY: test-unit
+test-unit: $(READY)  ## the tests without sockets and files: unit, property and sim
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/unit tests/property tests/sim $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(READY)  ## ruff, mypy, import-linter, deptry, and whether the generated code is current
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry proto/shoal server client benchmarks
+	$(BIN)/python proto/generate.py --check
+
+.PHONY: format
+format: $(READY)  ## format, and fix what ruff can fix safely
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+.PHONY: generate
+generate: $(READY)  ## write the Python code of the proto files again
+	$(BIN)/python proto/generate.py
+
+.PHONY: bench
+bench: $(READY)  ## the benchmarks (BENCH_ARGS="...")
+	$(BIN)/python -m shoal_bench $(BENCH_ARGS)
+
+# The long ones have no limit per test: how long they run is what they are asked for.
+LONG := --override-ini faulthandler_timeout=0 --timeout 0
+
+.PHONY: sim-long
+sim-long: $(READY)  ## many more seeds of the simulation and the state machines
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m slow $(LONG) tests/sim tests/property $(PYTEST_ARGS)
+
+.PHONY: fuzz-long
+fuzz-long: $(READY)  ## many more inputs for the fuzzers
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m slow $(LONG) tests/fuzz $(PYTEST_ARGS)
+
+.PHONY: soak
+soak: $(READY)  ## hours under load
+	$(BIN)/python -m pytest -m soak $(LONG) tests/soak $(PYTEST_ARGS)
+
+.PHONY: test-lowest
+test-lowest: .venv-lowest/.ready  ## unit and integration tests on the oldest versions that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest tests/unit tests/integration $(PYTEST_ARGS)
+
+# Two of the clients in the tests ask for a newer grpcio and protobuf than Shoal does, one of them because its generated
+# code is newer. Hence overrides of our own bounds, and an older release of that client.
+.venv-lowest/.ready: $(BOOTSTRAPPED) pyproject.toml
+	@$(needs_uv)
+	@rm -rf .venv-lowest && $(PYTHON) -m venv --without-pip .venv-lowest
+	@sed -nE 's/^  "(grpcio|protobuf)>=([0-9.]+).*/\1==\2/p' pyproject.toml > .venv-lowest/overrides.txt
+	@echo 'tritonclient[grpc]==2.68.0' >> .venv-lowest/overrides.txt
+	@$(call install,.venv-lowest) --resolution lowest-direct --overrides .venv-lowest/overrides.txt \
+		--build-constraints requirements.lock --editable '.[server,demo,dev]'
+	@touch $@
+
+.PHONY: clean
+clean:  ## remove everything that make and the tools have written
+	rm -rf .venv .venv-lowest models models.new build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find proto server client benchmarks tests -name __pycache__ -prune -exec rm -rf {} +

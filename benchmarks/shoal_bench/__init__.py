@@ -1,0 +1,1 @@
+"""The Shoal benchmarks: open-loop load, full histograms, records that can be compared."""

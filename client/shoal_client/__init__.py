@@ -1,0 +1,1 @@
+"""The Shoal client: numpy in and out over the Open Inference Protocol."""

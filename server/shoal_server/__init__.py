@@ -1,0 +1,1 @@
+"""The Shoal server: ONNX models over gRPC, batched across callers."""
