@@ -1,0 +1,1 @@
+"""The health checking protocol of gRPC (grpc.health.v1)."""

@@ -1,0 +1,1 @@
+"""Server reflection of gRPC (grpc.reflection.v1)."""
