@@ -1,0 +1,1 @@
+"""May it come in? Bounds on what the server holds."""

@@ -1,0 +1,80 @@
+"""The door: how much the server holds at once, over all models."""
+
+import asyncio
+from dataclasses import dataclass
+
+from shoal_server.errors import Overloaded, Unavailable
+from shoal_server.options import AdmissionOptions
+
+
+@dataclass(frozen=True, slots=True)
+class GateStatistics:
+    """What is inside now, and how many were refused since the start."""
+
+    requests: int
+    rows: int
+    size_bytes: int
+    refused: int
+
+
+class Gate:
+    """Permits in requests, rows and bytes. Loop only; refusing costs next to nothing and never waits."""
+
+    def __init__(self, options: AdmissionOptions) -> None:
+        self._options = options
+        self._closed = False
+        self._refused = 0
+        self._emptied: asyncio.Future[None] | None = None
+        self.requests = 0
+        self.rows = 0
+        self.size_bytes = 0
+
+    def admit(self, rows: int, size_bytes: int) -> None:
+        """Let a request in; ``release`` must follow with the same figures.
+
+        Raises:
+            Unavailable: the server is draining.
+            Overloaded: a bound is reached. A request too large for an empty server passes alone.
+        """
+        options = self._options
+        if self._closed:
+            raise Unavailable("the server is draining")
+        if self.requests and (
+            self.requests >= options.max_requests
+            or self.rows + rows > options.max_rows
+            or self.size_bytes + size_bytes > options.max_bytes
+        ):
+            self._refused += 1
+            raise Overloaded(
+                f"the server is overloaded: it holds {self.requests} of {options.max_requests} requests, "
+                f"{self.rows} of {options.max_rows} rows, {self.size_bytes} of {options.max_bytes} bytes"
+            )
+        self.requests += 1
+        self.rows += rows
+        self.size_bytes += size_bytes
+
+    def release(self, rows: int, size_bytes: int) -> None:
+        """A request that was let in has left."""
+        self.requests -= 1
+        self.rows -= rows
+        self.size_bytes -= size_bytes
+        assert self.requests >= 0, "a permit is released once"
+        if not self.requests and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def close(self) -> None:
+        """Let nobody in from now on."""
+        self._closed = True
+
+    async def emptied(self) -> None:
+        """Wait until nobody is inside; meaningful once the gate is closed."""
+        while self.requests:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await self._emptied
+
+    def statistics(self) -> GateStatistics:
+        """Return what is inside now."""
+        return GateStatistics(self.requests, self.rows, self.size_bytes, self._refused)
+
+    def __repr__(self) -> str:
+        return f"<Gate {self.requests} requests, {self.rows} rows, {self.size_bytes} bytes inside>"

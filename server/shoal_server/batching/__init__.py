@@ -1,0 +1,1 @@
+"""Which requests run together, and the answer that each is owed."""

@@ -1,0 +1,154 @@
+"""One batch on an executor thread: assemble, run, split, answer. Everyone in it is answered, whatever happens."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+from typing import Protocol
+
+from shoal_server.batching.ticket import Origin, Outputs, Ticket
+from shoal_server.errors import ExecutionFailed, InternalError, ShoalError
+from shoal_server.options import BatchingOptions
+from shoal_server.tensors.batch import WHOLE, Array, SplitError, assemble, blocks_of
+from shoal_server.tensors.spec import Signature
+
+
+class Control:
+    """The hold that the batcher keeps on a run: ``stop`` interrupts it, before or after it began, from any thread."""
+
+    __slots__ = ("_interrupt", "stopped")
+
+    def __init__(self) -> None:
+        self._interrupt: Callable[[], None] | None = None
+        self.stopped = False
+
+    def on_stop(self, interrupt: Callable[[], None]) -> None:
+        """Take what ends the run early."""
+        self._interrupt = interrupt
+        if self.stopped:
+            interrupt()
+
+    def stop(self) -> None:
+        """End the run early."""
+        self.stopped = True
+        if self._interrupt is not None:
+            self._interrupt()
+
+
+class Runner(Protocol):
+    """A loaded model, as an execution needs it. ``run`` may be called from several threads at once."""
+
+    @property
+    def signature(self) -> Signature:
+        """What goes in and out."""
+        ...
+
+    @property
+    def batching_reason(self) -> str:
+        """Why the model is batched or is not."""
+        ...
+
+    def run(self, inputs: Sequence[Array | None], control: Control) -> Sequence[Array]:
+        """Compute; blocks the calling thread."""
+        ...
+
+
+@dataclass(slots=True)
+class Run:
+    """One call of the model that answered somebody: its rows (padding not counted) and nanoseconds per stage."""
+
+    rows: int
+    input_ns: int
+    infer_ns: int
+    output_ns: int
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of a batch. ``rows_mixed``: the outputs could not be split, so the model must not be batched again."""
+
+    runs: list[Run] = field(default_factory=list)
+    rows_mixed: bool = False
+    bugs: list[Exception] = field(default_factory=list)
+
+
+class BatchExecution:
+    """A batch of one model version, to be called once on an executor thread.
+
+    A batch that fails is halved until the members at fault stand alone, so nobody's input fails a neighbour (at most
+    2n - 1 runs for n members, and only where something fails). Outputs that cannot be split are discarded, and the
+    members run one by one.
+    """
+
+    __slots__ = ("_options", "_origin", "_runner", "control", "report", "tickets")
+
+    def __init__(self, origin: Origin, runner: Runner, options: BatchingOptions, tickets: Sequence[Ticket]) -> None:
+        self._origin = origin
+        self._runner = runner
+        self._options = options
+        self.tickets = tickets
+        self.control = Control()
+        self.report = Report()
+
+    def __call__(self) -> Report:
+        """Run the batch and answer every member."""
+        try:
+            self._run(self.tickets, pad=True)
+        except Exception as error:  # noqa: BLE001 - a bug of ours: the batch fails, the server goes on
+            self.report.bugs.append(error)
+        finally:
+            for ticket in self.tickets:
+                ticket.fail(InternalError("the batch ended without an answer for this member"))
+        return self.report
+
+    def _run(self, tickets: Sequence[Ticket], *, pad: bool) -> None:
+        present = [ticket for ticket in tickets if not ticket.answered]
+        if not present:
+            return
+        try:
+            self._run_together(present, pad=pad)
+        except SplitError as error:
+            self._run_apart(present, error, pad=pad)
+        except ExecutionFailed as error:
+            self._isolate(present, error, pad=pad)
+        except Exception as error:  # noqa: BLE001 - what a runtime may raise is not ours to enumerate
+            self.report.bugs.append(error)
+            self._isolate(present, InternalError(repr(error)), pad=pad)
+
+    def _run_apart(self, tickets: Sequence[Ticket], error: SplitError, *, pad: bool) -> None:
+        if len(tickets) == 1 and not pad:
+            tickets[0].fail(ExecutionFailed(f"the model broke its own signature: {error}"))
+            return
+        self.report.rows_mixed |= len(tickets) > 1
+        for ticket in tickets:
+            self._run([ticket], pad=False)
+
+    def _isolate(self, tickets: Sequence[Ticket], error: ShoalError, *, pad: bool) -> None:
+        if len(tickets) == 1 or self.control.stopped:
+            for ticket in tickets:
+                ticket.fail(error)
+            return
+        middle = len(tickets) // 2
+        self._run(tickets[:middle], pad=pad)
+        self._run(tickets[middle:], pad=pad)
+
+    def _run_together(self, tickets: Sequence[Ticket], *, pad: bool) -> None:
+        runner = self._runner
+        signature = runner.signature
+        began = perf_counter_ns()
+        rows = sum([ticket.rows for ticket in tickets])
+        padded = self._options.padded(rows) if pad and tickets[0].key is not None else rows
+        inputs = assemble(signature, [ticket.values for ticket in tickets], padded if padded > rows else 0)
+        assembled = perf_counter_ns()
+        arrays = runner.run(inputs, self.control)
+        computed = perf_counter_ns()
+        whole = len(tickets) == 1 and padded == rows
+        blocks = blocks_of(signature, arrays, WHOLE if whole else padded)
+        outputs = Outputs(self._origin, blocks, tuple([b.shape(WHOLE) if whole else b.tail for b in blocks]))
+        if whole:
+            tickets[0].succeed(outputs, 0, WHOLE)
+        else:
+            start = 0
+            for ticket in tickets:
+                ticket.succeed(outputs, start, ticket.rows)
+                start += ticket.rows
+        self.report.runs.append(Run(rows, assembled - began, computed - assembled, perf_counter_ns() - computed))

@@ -1,0 +1,114 @@
+"""One admitted request's place: what to compute, until when, and the one answer it is owed."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple, Protocol
+
+from shoal_server.errors import InternalError, ShoalError
+from shoal_server.tensors.batch import OutputBlock
+from shoal_server.tensors.spec import Checked, Shape, Value
+
+
+class Origin(NamedTuple):
+    """The model version that made an answer. ``uid`` tells apart two loads of the same version."""
+
+    model: str
+    version: int
+    uid: int
+
+
+class Outputs(NamedTuple):
+    """All that one execution computed: the blocks stand in the signature's order.
+
+    ``form`` tells what, besides the origin and the number of rows, decides the shapes of an answer.
+    """
+
+    origin: Origin
+    blocks: tuple[OutputBlock, ...]
+    form: tuple[Shape, ...]
+
+
+class Responder(Protocol):
+    """Carries one answer back to its caller. Called once, from any thread, and must not block.
+
+    Where ``succeed`` raises, it has sent nothing, and ``fail`` is called in its place.
+    """
+
+    def succeed(self, outputs: Outputs, start: int, rows: int) -> None:
+        """Answer with ``rows`` rows (or ``WHOLE``) of the blocks from ``start`` on."""
+        ...
+
+    def fail(self, error: ShoalError) -> None:
+        """Answer with an error."""
+        ...
+
+
+class Ticket:
+    """An admitted request.
+
+    The loop owns a ticket while it waits; a running batch owns it until the loop hears of the batch's end. Whoever
+    comes first answers: ``succeed``, ``fail`` and ``leave`` take the responder out of a one-place list, and ``list.pop``
+    is atomic, so that exactly one of them wins whichever thread it runs on.
+
+    ``arrived_s`` and ``deadline_s`` are monotonic seconds, ``size_bytes`` the size of the request's message.
+    """
+
+    __slots__ = ("_responder", "arrived_s", "deadline_s", "key", "ok", "rows", "size_bytes", "values")
+
+    def __init__(
+        self, responder: Responder, checked: Checked, size_bytes: int, arrived_s: float, deadline_s: float
+    ) -> None:
+        self._responder = [responder]
+        self.values: Sequence[Value | None] = checked.values
+        self.rows = checked.rows
+        self.key = checked.key
+        self.size_bytes = size_bytes
+        self.arrived_s = arrived_s
+        self.deadline_s = deadline_s
+        self.ok = False
+
+    @property
+    def answered(self) -> bool:
+        """Whether the answer has been given, or nobody is left to take it."""
+        return not self._responder
+
+    def succeed(self, outputs: Outputs, start: int, rows: int) -> bool:
+        """Answer with results; return False, doing nothing, where an answer was given before."""
+        try:
+            responder = self._responder.pop()
+        except IndexError:
+            return False
+        try:
+            responder.succeed(outputs, start, rows)
+        except Exception as error:  # noqa: BLE001 - whatever breaks the encoding, the caller is owed an answer
+            _fail(responder, InternalError(f"the answer could not be encoded: {error!r}"))
+        else:
+            self.ok = True
+        return True
+
+    def fail(self, error: ShoalError) -> bool:
+        """Answer with an error; return False, doing nothing, where an answer was given before."""
+        try:
+            responder = self._responder.pop()
+        except IndexError:
+            return False
+        _fail(responder, error)
+        return True
+
+    def leave(self) -> bool:
+        """The caller is gone: drop the answer; return False where one was given before."""
+        try:
+            self._responder.pop()
+        except IndexError:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        state = "answered" if self.answered else "open"
+        return f"<Ticket {state}, {self.rows} rows, due {self.deadline_s:.3f}>"
+
+
+def _fail(responder: Responder, error: ShoalError) -> None:
+    # Who cannot even be told of an error has no way back any more; the neighbours' answers must not depend on that.
+    with suppress(Exception):
+        responder.fail(error)

@@ -1,0 +1,70 @@
+"""What can go wrong, told apart by who can mend it.
+
+::
+
+    ShoalError
+    ├── InvalidRequest          the caller's message is wrong; sending it again will not help
+    ├── NotFound                no such model or version
+    ├── Unsupported             a part of the protocol that this server does not offer
+    ├── Overloaded              a bound is reached; later, the same request may pass
+    ├── Unavailable             not ready, draining or withdrawn; safe to send elsewhere
+    ├── DeadlineExceeded        the caller's deadline passed before the answer
+    ├── Cancelled               the caller left
+    ├── ExecutionFailed         the model failed on this very request (its runtime said why)
+    ├── InternalError           our own fault; the text is for the log, never for a caller
+    └── LoadFailed              a model version cannot be served; names the file and the reason
+
+The texts of all but ``InternalError`` are written for the caller: they name the model or tensor, what was wanted and
+what came. No class knows a status code; ``rpc/errors.py`` is the one table from here to the wire.
+"""
+
+
+class ShoalError(Exception):
+    """Root of the tree; ``str()`` is a sentence for the one whom the subclass blames."""
+
+
+class InvalidRequest(ShoalError):
+    """The request contradicts the protocol or the model's signature."""
+
+
+class NotFound(ShoalError):
+    """The named model or version does not exist here."""
+
+
+class Unsupported(ShoalError):
+    """The request uses an extension that this server does not offer."""
+
+
+class Overloaded(ShoalError):
+    """A configured bound (requests, rows, bytes) is reached."""
+
+
+class Unavailable(ShoalError):
+    """The server or the version is not ready, draining or gone."""
+
+
+class DeadlineExceeded(ShoalError):
+    """The request's deadline passed while it waited."""
+
+
+class Cancelled(ShoalError):
+    """The caller cancelled or its connection ended."""
+
+
+class ExecutionFailed(ShoalError):
+    """The model's runtime refused or failed this request, run alone.
+
+    ``caller_at_fault`` is true where the runtime blames the input's values (an index out of range, say).
+    """
+
+    def __init__(self, message: str, *, caller_at_fault: bool = False) -> None:
+        super().__init__(message)
+        self.caller_at_fault = caller_at_fault
+
+
+class InternalError(ShoalError):
+    """Only our own bug can cause it; callers read a fixed text."""
+
+
+class LoadFailed(ShoalError):
+    """A model version could not be read, understood, warmed up or published."""

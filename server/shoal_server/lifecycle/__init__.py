@@ -1,0 +1,1 @@
+"""Which versions serve: states, catalog, and the manager that changes them."""

@@ -1,0 +1,137 @@
+"""The use case: admit, lease, batch, answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shoal_server.admission.gate import Gate
+from shoal_server.batching.batcher import Batcher
+from shoal_server.batching.executor import Executor
+from shoal_server.batching.slots import Slots
+from shoal_server.batching.ticket import Origin, Responder, Ticket
+from shoal_server.clock import Clock
+from shoal_server.errors import DeadlineExceeded, InvalidRequest
+from shoal_server.events import Observer
+from shoal_server.lifecycle.manager import Manager
+from shoal_server.lifecycle.ports import LoadedModel
+from shoal_server.lifecycle.slot import VersionSlot
+from shoal_server.tensors.spec import Tensor
+
+
+@dataclass(slots=True)
+class InferenceRequest:
+    """What a caller asks.
+
+    ``version`` is a number, or empty for the newest ready. ``outputs`` names those wanted, in order; empty means all.
+    ``size_bytes`` is the message's size, ``deadline_s`` monotonic seconds, and ``timeout_s`` bounds the wait from now.
+    """
+
+    model: str
+    version: str
+    tensors: Sequence[Tensor]
+    outputs: Sequence[str]
+    size_bytes: int
+    deadline_s: float | None = None
+    timeout_s: float | None = None
+
+
+@dataclass(slots=True)
+class Admission:
+    """A request on its way: what it takes to take it back."""
+
+    ticket: Ticket
+    batcher: Batcher
+
+    def cancel(self) -> None:
+        """The caller left."""
+        self.batcher.withdraw(self.ticket)
+
+
+class InferenceService:
+    """Takes requests in lists, on the loop: ``infer`` for each, then one ``flush``.
+
+    An admitted request holds a permit of the gate and a lease on its version until it is settled.
+    """
+
+    def __init__(self, gate: Gate, manager: Manager[Batcher], clock: Clock) -> None:
+        self._gate = gate
+        self._manager = manager
+        self._clock = clock
+        self._touched: dict[Batcher, None] = {}
+
+    def infer(self, request: InferenceRequest, responder: Responder) -> Admission:
+        """Admit a request; from here on ``responder`` gets exactly one answer.
+
+        Raises:
+            ShoalError: the request is refused; ``responder`` gets nothing.
+        """
+        slot = self._manager.catalog.resolve(request.model, request.version)
+        batcher = slot.lease()
+        try:
+            ticket = self._ticket(request, batcher, responder)
+            self._gate.admit(ticket.rows, ticket.size_bytes)
+            try:
+                batcher.offer(ticket)
+            except BaseException:
+                self._gate.release(ticket.rows, ticket.size_bytes)
+                raise
+        except BaseException:
+            slot.release()
+            raise
+        self._touched[batcher] = None
+        return Admission(ticket, batcher)
+
+    def flush(self) -> None:
+        """Let every batcher that got requests since the last flush form its batches."""
+        touched, self._touched = self._touched, {}
+        for batcher in touched:
+            batcher.pump()
+
+    def _ticket(self, request: InferenceRequest, batcher: Batcher, responder: Responder) -> Ticket:
+        signature, options = batcher.runner.signature, batcher.options
+        checked = signature.check(request.tensors)
+        if request.outputs:
+            signature.check_outputs(request.outputs)
+        if options.rows_limit and checked.rows > options.rows_limit:
+            raise InvalidRequest(
+                f"inference request batch-size must be <= {options.rows_limit} for '{request.model}', got {checked.rows}"
+            )
+        now = self._clock.monotonic()
+        deadline_s = now + options.default_timeout_s if request.deadline_s is None else request.deadline_s
+        if request.timeout_s is not None:
+            deadline_s = min(deadline_s, now + request.timeout_s)
+        if deadline_s <= now:
+            raise DeadlineExceeded("the deadline had passed when the request came")
+        return Ticket(responder, checked, request.size_bytes, now, deadline_s)
+
+
+class BatcherFactory:
+    """Makes the batcher of a loaded version and sees to it that what its tickets hold is given back."""
+
+    def __init__(self, gate: Gate, slots: Slots, executor: Executor, clock: Clock, observer: Observer) -> None:
+        self._gate = gate
+        self._slots = slots
+        self._executor = executor
+        self._clock = clock
+        self._observer = observer
+
+    def __call__(self, slot: VersionSlot[Batcher], loaded: LoadedModel, broken: Callable[[str], None]) -> Batcher:
+        """Return a batcher for the slot."""
+        gate = self._gate
+
+        def settled(tickets: Sequence[Ticket]) -> None:
+            for ticket in tickets:
+                gate.release(ticket.rows, ticket.size_bytes)
+            slot.release(len(tickets))
+
+        return Batcher(
+            Origin(slot.model, slot.version, slot.uid),
+            loaded,
+            slot.definition.batching,
+            slot.definition.runtime.instances or loaded.instances,
+            slots=self._slots,
+            executor=self._executor,
+            clock=self._clock,
+            observer=self._observer,
+            settled=settled,
+            broken=broken,
+        )

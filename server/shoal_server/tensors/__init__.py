@@ -1,0 +1,1 @@
+"""Tensors: types, specs, and many requests as one batch."""

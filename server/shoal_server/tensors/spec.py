@@ -1,0 +1,195 @@
+"""What a model takes and gives: the signature, and the check of a request against it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import NamedTuple
+
+from shoal_server.errors import InvalidRequest
+from shoal_server.tensors.datatype import DataType
+from shoal_server.tensors.text import decode_text
+
+MAX_EXTENT_OF_NOTHING = 1 << 24  # elements that a tensor would have if its dimensions of size 0 were 1
+MAX_RANK = 32  # deeper tensors exist in no operator set; numpy itself stops at 64
+
+type_names = {datatype.value: datatype for datatype in DataType}
+
+Shape = tuple[int, ...]
+Payload = bytes | list[str]
+"""A tensor's elements, row-major: raw little-endian bytes, or for BYTES the decoded strings."""
+
+
+class Tensor(NamedTuple):
+    """One input as a caller sent it: nothing is checked yet.
+
+    ``data`` is the raw form of the protocol: row-major, little-endian, BYTES elements with a 4-byte length each.
+    """
+
+    name: str
+    datatype: str
+    shape: Shape
+    data: bytes
+
+
+class Value(NamedTuple):
+    """One checked input: ``prod(shape)`` elements in ``payload``."""
+
+    shape: Shape
+    payload: Payload
+
+
+class Checked(NamedTuple):
+    """A request that fits the signature.
+
+    ``values`` stand in the signature's order, None for an optional input left out. ``rows`` is the size of the batch
+    dimension, 1 for a model without one. Requests of equal ``key`` may share a batch; None means it runs alone.
+    """
+
+    values: tuple[Value | None, ...]
+    rows: int
+    key: tuple[object, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, element type and shape of one input or output.
+
+    A dimension is an int (fixed), or a str (symbolic: any size; the empty string is an unnamed one). ``dims`` None
+    means that even the rank is unknown. ``labels`` are the class names of the last dimension where the model has them.
+    """
+
+    name: str
+    datatype: DataType
+    dims: tuple[int | str, ...] | None
+    optional: bool = False
+    labels: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> Shape:
+        """The shape as the protocol writes it: -1 for a dimension of any size."""
+        return tuple(dim if isinstance(dim, int) else -1 for dim in self.dims or ())
+
+    def check(self, tensor: Tensor) -> Value:
+        """Return the tensor's shape and payload.
+
+        Raises:
+            InvalidRequest: the type, rank, a dimension or the number of bytes is not what the model takes.
+        """
+        if tensor.datatype != self.datatype.value:
+            wanted = (
+                f"{tensor.datatype} data" if tensor.datatype in type_names else f"unknown type {tensor.datatype!r:.40}"
+            )
+            raise InvalidRequest(f"input '{self.name}' takes {self.datatype.value}, got {wanted}")
+        shape = tensor.shape
+        if shape != self.dims:
+            self._check_shape(shape)
+        count = prod(shape)
+        if not count and prod([size or 1 for size in shape]) > MAX_EXTENT_OF_NOTHING:
+            # No bytes came that would bound the other dimensions, but numpy, and what a model makes of it, can overflow.
+            raise InvalidRequest(f"input '{self.name}' is too large: {list(shape)}")
+        if self.datatype is DataType.BYTES:
+            return Value(shape, decode_text(self.name, tensor.data, count))
+        wanted_bytes = count * self.datatype.itemsize
+        if len(tensor.data) != wanted_bytes:
+            raise InvalidRequest(
+                f"input '{self.name}' of shape {list(shape)} and type {self.datatype.value} takes {wanted_bytes} bytes, "
+                f"got {len(tensor.data)}"
+            )
+        if self.datatype is DataType.BOOL and tensor.data.translate(None, b"\x00\x01"):
+            raise InvalidRequest(f"input '{self.name}' is BOOL: every byte is 0 or 1, got others")
+        return Value(shape, tensor.data)
+
+    def _check_shape(self, shape: Shape) -> None:
+        if len(shape) > MAX_RANK:
+            raise InvalidRequest(f"input '{self.name}' has {len(shape)} dimensions; at most {MAX_RANK} are possible")
+        for size in shape:
+            if size < 0:
+                raise InvalidRequest(f"input '{self.name}' has a negative dimension: {list(shape)}")
+        if self.dims is None:
+            return
+        if len(shape) != len(self.dims) or any(
+            isinstance(dim, int) and dim != size for dim, size in zip(self.dims, shape, strict=True)
+        ):
+            raise InvalidRequest(
+                f"unexpected shape for input '{self.name}': takes {list(self.shape)}, got {list(shape)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Inputs and outputs of one model version, in the model's order.
+
+    ``batched`` says that the first dimension of every tensor counts rows which do not influence each other, so that
+    requests may be concatenated there. It is a finding about the model, not a wish.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batched: bool
+    _positions: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    _required: frozenset[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_positions", {spec.name: index for index, spec in enumerate(self.inputs)})
+        required = frozenset(index for index, spec in enumerate(self.inputs) if not spec.optional)
+        object.__setattr__(self, "_required", required)
+
+    def check(self, tensors: Sequence[Tensor]) -> Checked:
+        """Hold a request's inputs against the signature.
+
+        Raises:
+            InvalidRequest: an input is missing, unknown, sent twice, or is not what its spec takes.
+        """
+        values: list[Value | None] = [None] * len(self.inputs)
+        positions = self._positions
+        for tensor in tensors:
+            index = positions.get(tensor.name)
+            if index is None:
+                raise InvalidRequest(f"unknown input {tensor.name!r:.120}; the model takes {list(positions)}")
+            if values[index] is not None:
+                raise InvalidRequest(f"input '{tensor.name}' is given twice")
+            values[index] = self.inputs[index].check(tensor)
+        if len(tensors) < len(values):
+            for index in self._required:
+                if values[index] is None:
+                    raise InvalidRequest(
+                        f"input '{self.inputs[index].name}' is missing; the model takes {list(positions)}"
+                    )
+        if not self.batched:
+            return Checked(tuple(values), 1, None)
+        return self._batch(tuple(values))
+
+    def check_outputs(self, names: Sequence[str]) -> None:
+        """Hold the names of requested outputs against the signature.
+
+        Raises:
+            InvalidRequest: a name is unknown or stands twice.
+        """
+        known = [spec.name for spec in self.outputs]
+        for name in names:
+            if name not in known:
+                raise InvalidRequest(f"unknown output {name!r:.120}; the model gives {known}")
+        if len(set(names)) != len(names):
+            raise InvalidRequest("an output is requested twice")
+
+    def _batch(self, values: tuple[Value | None, ...]) -> Checked:
+        """Count the rows; the key is made of all that must be equal for two requests to be concatenated."""
+        rows = -1
+        key: list[object] = []
+        for spec, value in zip(self.inputs, values, strict=True):
+            if value is None or spec.optional:
+                # An overridden default or an optional tensor has no rows of its own, so such a request runs alone.
+                if value is not None:
+                    return Checked(values, max(_rows(values), 1), None)
+                continue
+            size = value.shape[0]
+            if rows not in (-1, size):
+                # Whether such inputs broadcast is for the model to say; concatenation would change the meaning.
+                return Checked(values, max(_rows(values), 1), None)
+            rows = size
+            key.append(value.shape[1:])
+        return Checked(values, rows if key else 1, tuple(key) if rows > 0 else None)
+
+
+def _rows(values: tuple[Value | None, ...]) -> int:
+    return max((value.shape[0] for value in values if value is not None and value.shape), default=0)
