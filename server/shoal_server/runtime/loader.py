@@ -1,0 +1,179 @@
+"""From a version's file to a model that serves: loaded, understood, warmed up."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from shoal_server.clock import Clock, MonotonicClock
+from shoal_server.errors import ExecutionFailed, LoadFailed
+from shoal_server.lifecycle.definition import ModelDefinition
+from shoal_server.options import BatchingMode
+from shoal_server.runtime import heap
+from shoal_server.runtime.batch_probe import BatchProbe, Finding, forbidden_by_dims, row_symbols
+from shoal_server.runtime.declarations import agree
+from shoal_server.runtime.made_up import Execute, Profile, Recipe, find_recipe
+from shoal_server.runtime.model_files import require_readable, snapshot
+from shoal_server.runtime.onnx_file import stored_texts
+from shoal_server.runtime.opening import open_session
+from shoal_server.runtime.ort_model import Origin, OrtModel
+from shoal_server.runtime.ort_session import OrtSession
+from shoal_server.runtime.run_control import TimeLimit, Unlimited, Watchdog
+from shoal_server.runtime.sizing import WORTH_TRYING_S, Sizing, choose, sized, threads_worth_trying
+from shoal_server.runtime.warmup import run_warmup
+from shoal_server.tensors.batch import Array
+from shoal_server.tensors.datatype import DataType
+
+_TRIALS_LIMIT_S: Final = 20.0  # a model that computes until it is stopped must not keep its loading thread for good
+_SECOND_SESSION_LIMIT_BYTES: Final = 1 << 30
+_TIMED_RUNS: Final = 4
+
+
+class _OutOfTimeError(Exception):
+    """What we wanted to find out took too long."""
+
+
+class OrtLoader:
+    """Implements ``lifecycle.ports.Loader`` with ONNX Runtime on the CPU. ``cpus`` is how many this process may use."""
+
+    def __init__(self, cpus: float, clock: Clock | None = None) -> None:
+        self._cpus = cpus
+        self._clock = clock or MonotonicClock()
+        self._watchdog = Watchdog(_TRIALS_LIMIT_S)
+
+    def load(self, definition: ModelDefinition, version: int) -> OrtModel:
+        """Load, find out about and warm up one version.
+
+        Raises:
+            LoadFailed: the version cannot be served; the text names the file and says why.
+        """
+        path = definition.versions[version]
+        origin = Origin(path, version, snapshot(path, version))
+        loaded = self._attempt(definition, path, origin)
+        if not origin.is_current():
+            if isinstance(loaded, OrtModel):
+                loaded.close()
+            loaded = "it changed while it was being loaded"
+        heap.give_back(origin.files.size_bytes)
+        if isinstance(loaded, str):
+            raise LoadFailed(f"{path.name}: {loaded}")
+        return loaded
+
+    def _attempt(self, definition: ModelDefinition, path: Path, origin: Origin) -> OrtModel | str:
+        """Return the model, or why there is none: without the exception, whose traceback would keep a session alive."""
+        try:
+            require_readable(path)
+            return self._load(definition, path, origin)
+        except LoadFailed as error:
+            return str(error)
+
+    def _load(self, definition: ModelDefinition, path: Path, origin: Origin) -> OrtModel:
+        session = _open(definition, path, definition.runtime.intra_op_threads or 1)
+        with self._watchdog.limit() as limit:
+            finding, recipe = self._find_batching(definition, path, session, limit)
+            session, sizing = self._size(definition, origin, session, recipe, limit)
+        specs = [tensor.spec for tensor in session.inputs]
+        for warmup in definition.warmups:
+            run_warmup(warmup, specs, lambda arrays: session.run(arrays, Unlimited()))
+        return OrtModel(session, finding, sizing, origin)
+
+    def _find_batching(
+        self, definition: ModelDefinition, path: Path, session: OrtSession, limit: TimeLimit
+    ) -> tuple[Finding, Recipe | None]:
+        """Return whether the model is batched, and inputs that it runs on if such could be made up."""
+        inputs = [tensor.spec for tensor in session.inputs]
+        outputs = [tensor.spec for tensor in session.outputs]
+        mode = definition.batching.mode
+        forbidden = forbidden_by_dims(inputs, outputs)
+        if mode is BatchingMode.ALWAYS and forbidden is not None:
+            raise LoadFailed(f"its owner wants it batched, but {forbidden}")
+        takes_text = any(spec.datatype is DataType.BYTES for spec in inputs)
+        execute = _within(limit, session)
+        recipe: Recipe | None = None
+        try:
+            found = find_recipe(
+                inputs,
+                row_symbols(inputs) if forbidden is None else frozenset(),
+                stored_texts(path) if takes_text else (),
+                execute,
+            )
+            if isinstance(found, Recipe):
+                recipe = found
+            if mode is not BatchingMode.AUTO:
+                return _decided[mode], recipe
+            if forbidden is not None:
+                return Finding(batched=False, reason=forbidden), recipe
+            if recipe is None:
+                return Finding(batched=False, reason=f"it runs on nothing that could be made up: {found}"), None
+            return BatchProbe(execute, outputs, self._clock).find(recipe, definition.batching.max_rows), recipe
+        except _OutOfTimeError:
+            return _decided.get(mode, Finding(batched=False, reason="it takes too long to find out about")), None
+
+    def _size(
+        self,
+        definition: ModelDefinition,
+        origin: Origin,
+        session: OrtSession,
+        recipe: Recipe | None,
+        limit: TimeLimit,
+    ) -> tuple[OrtSession, Sizing]:
+        """Return the session with as many threads as help, which may be another one."""
+        alone = session, sized(self._cpus, definition.runtime.intra_op_threads or 1)
+        if recipe is None or definition.runtime.intra_op_threads:
+            return alone
+        try:
+            inputs = recipe.draw(np.random.default_rng(0), Profile.ORDINARY, 1)
+            run_s = self._time(_within(limit, session), inputs, WORTH_TRYING_S)
+            threads = threads_worth_trying(self._cpus, run_s)
+            if threads == 1 or origin.files.size_bytes > _SECOND_SESSION_LIMIT_BYTES:
+                return alone
+            parallel = _open(definition, origin.path, threads)
+            parallel_run_s = self._time(_within(limit, parallel), inputs)
+        except (ExecutionFailed, _OutOfTimeError):
+            return alone
+        chosen = choose(self._cpus, run_s, threads, parallel_run_s)
+        if chosen.intra_op_threads == 1:
+            return session, chosen
+        session.close()
+        return parallel, chosen
+
+    def _time(self, execute: Execute, inputs: Sequence[Array | None], enough_s: float = 0.0) -> float:
+        """Return the shortest of some runs, in seconds; fewer runs if one of them took no longer than is enough."""
+        shortest_s = float("inf")
+        for _ in range(_TIMED_RUNS):
+            start_s = self._clock.monotonic()
+            execute(inputs)
+            shortest_s = min(shortest_s, self._clock.monotonic() - start_s)
+            if shortest_s <= enough_s:
+                break
+        return shortest_s
+
+
+_decided: Final = {
+    BatchingMode.ALWAYS: Finding(batched=True, reason="its owner vouches that rows are independent"),
+    BatchingMode.NEVER: Finding(batched=False, reason="its owner does not want it"),
+}
+
+
+def _open(definition: ModelDefinition, path: Path, threads: int) -> OrtSession:
+    session = open_session(path, threads)
+    has_rows = definition.batching.rows_limit > 0
+    return session.described(
+        agree("input", session.inputs, definition.inputs, has_rows=has_rows),
+        agree("output", session.outputs, definition.outputs, has_rows=has_rows),
+    )
+
+
+def _within(limit: TimeLimit, session: OrtSession) -> Execute:
+    """Return what runs the session until the time is up."""
+
+    def execute(inputs: Sequence[Array | None]) -> Sequence[Array]:
+        try:
+            return session.run(inputs, limit)
+        except ExecutionFailed as error:
+            if limit.over:
+                raise _OutOfTimeError from error
+            raise
+
+    return execute

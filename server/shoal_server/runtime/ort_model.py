@@ -1,0 +1,67 @@
+"""A model version in memory, as the core sees it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shoal_server.lifecycle.ports import RunControl
+from shoal_server.runtime import heap
+from shoal_server.runtime.batch_probe import Finding
+from shoal_server.runtime.model_files import Snapshot, snapshot
+from shoal_server.runtime.ort_session import OrtSession
+from shoal_server.runtime.sizing import Sizing
+from shoal_server.tensors.batch import Array
+from shoal_server.tensors.spec import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The files of a version, as they were when it was loaded."""
+
+    path: Path
+    version: int
+    files: Snapshot
+
+    def is_current(self) -> bool:
+        """Whether they are still the same."""
+        return snapshot(self.path, self.version) == self.files
+
+
+class OrtModel:
+    """Implements ``lifecycle.ports.LoadedModel``.
+
+    ``sizing`` says how many threads each run has, and how many runs at once then fill the processor.
+    """
+
+    def __init__(self, session: OrtSession, finding: Finding, sizing: Sizing, origin: Origin) -> None:
+        self.signature = Signature(
+            tuple(tensor.spec for tensor in session.inputs),
+            tuple(tensor.spec for tensor in session.outputs),
+            finding.batched,
+        )
+        self.batching_reason = f"{'batched' if finding.batched else 'not batched'}: {finding.reason}"
+        self.sizing = sizing
+        self._session = session
+        self._origin = origin
+
+    @property
+    def instances(self) -> int:
+        """How many runs at once fill the processor, >= 1."""
+        return self.sizing.slots
+
+    def run(self, inputs: Sequence[Array | None], control: RunControl) -> Sequence[Array]:
+        """Compute the outputs, in the signature's order, from the inputs in the signature's order.
+
+        Raises:
+            ExecutionFailed: ONNX Runtime refused the input, failed, or was stopped.
+        """
+        return self._session.run(inputs, control)
+
+    def is_current(self) -> bool:
+        """Whether the files that it was loaded from are still the same. Blocking."""
+        return self._origin.is_current()
+
+    def close(self) -> None:
+        """Give the memory back; no run is under way and none follows."""
+        self._session.close()
+        heap.give_back(self._origin.files.size_bytes)

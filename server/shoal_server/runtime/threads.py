@@ -1,0 +1,97 @@
+"""The threads that block so that the loop never does: one pool runs batches, another loads models."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from shoal_server.mailbox import Mailbox
+
+T = TypeVar("T")
+
+
+class _Work:
+    """One piece of work. ``abandoned`` is written on the loop and read by the thread when the work is over."""
+
+    __slots__ = ("_threads", "abandoned", "done", "work")
+
+    def __init__(self, threads: "Threads", work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        self._threads = threads
+        self.work = work
+        self.done = done
+        self.abandoned = False
+
+    def abandon(self) -> None:
+        """Give up on it; its thread ends with it, and another takes its place now."""
+        if not self.abandoned:
+            self.abandoned = True
+            self._threads.replace_one()
+
+    def finish(self, result: object) -> None:
+        """Report the result; on the loop."""
+        if not self.abandoned:
+            self.done(result)
+
+
+class Threads:
+    """A fixed number of daemon threads. Daemons, because a session that never returns must not keep the process alive.
+
+    ``submit`` (batching's Executor) and ``call`` are for the mailbox's loop.
+    """
+
+    def __init__(self, count: int, name: str, mailbox: Mailbox) -> None:
+        self.count = count
+        self._name = name
+        self._mailbox = mailbox
+        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        for _ in range(count):
+            self.replace_one()
+
+    def submit(self, work: Callable[[], T], done: Callable[[T], None]) -> _Work:
+        """Run ``work``, which must not raise, on a thread; then ``done`` with its result on the loop."""
+        item = _Work(self, work, done)
+        self._queue.put(item)
+        return item
+
+    def call(self, work: Callable[[], T]) -> Awaitable[T]:
+        """Return what ``work`` returns, or raise what it raises."""
+        future: asyncio.Future[T] = self._mailbox.loop.create_future()
+
+        def attempt() -> tuple[T | None, BaseException | None]:
+            try:
+                return work(), None
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
+                return None, error
+
+        def done(outcome: tuple[T | None, BaseException | None]) -> None:
+            result, error = outcome
+            if future.cancelled():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type] # without an error there is a T
+
+        self.submit(attempt, done)
+        return future
+
+    def replace_one(self) -> None:
+        """Start one more thread."""
+        threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+
+    def close(self) -> None:
+        """Let every idle thread end; busy ones end with their work."""
+        for _ in range(self.count):
+            self._queue.put(None)
+
+    def _serve(self) -> None:
+        while (item := self._queue.get()) is not None:
+            result = item.work()
+            if item.abandoned:
+                return
+            try:
+                self._mailbox.post(item.finish, result)
+            except RuntimeError:  # the loop is closed: nobody is left to hear of it
+                return
+            del item, result  # a thread that waits must not keep the last batch in memory
