@@ -1,0 +1,177 @@
+"""Our own options for one model: the ``model.toml`` in its folder, stronger than config.pbtxt, option by option."""
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from shoal_server.errors import LoadFailed
+from shoal_server.lifecycle.definition import VersionPolicy
+from shoal_server.options import BatchingMode, BatchingOptions
+from shoal_server.sources.naming import nearest, printable
+from shoal_server.sources.settings import Settings
+from shoal_server.sources.tree import Tree
+
+OPTIONS_FILE: Final = "model.toml"
+
+_LIMIT_BYTES: Final = 1 << 20
+_MOST_COMPLAINTS: Final = 5
+
+Rows = Annotated[int, Field(ge=1, le=1 << 30)]
+Version = Annotated[int, Field(ge=1, le=(1 << 63) - 1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class BatchingTable(_Table):
+    """``[batching]``: how requests to the model are joined. A description says what is wanted, and the default."""
+
+    mode: Literal["auto", "always", "never"] | None = Field(
+        None,
+        description="'auto' (join where the server finds it safe; default), 'always' (rows are independent) or 'never'",
+    )
+    max_rows: Rows | None = Field(None, description="rows in a batch at most, a whole number >= 1 (default 64)")
+    delay_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="milliseconds that an incomplete batch may wait for more rows, >= 0 (default 0: it never waits)",
+    )
+    allowed_rows: Annotated[list[Rows], Field(min_length=1)] | None = Field(
+        None, description="a list of batch sizes >= 1 that the model runs at, others are padded (default: any size)"
+    )
+    preferred_rows: list[Rows] | None = Field(
+        None, description="a list of batch sizes >= 1 that do not wait for delay_ms to pass (default: none)"
+    )
+    max_queued_requests: Rows | None = Field(
+        None, description="requests that may wait, a whole number >= 1 (default 8192)"
+    )
+    max_queued_rows: Rows | None = Field(None, description="rows that may wait, a whole number >= 1 (default 1048576)")
+    max_queued_bytes: Annotated[int, Field(ge=1, le=1 << 50)] | None = Field(
+        None, description="bytes of inputs that may wait, a whole number >= 1 (default 1073741824)"
+    )
+    default_timeout_s: Positive | None = Field(
+        None, description="seconds that a request without a deadline may wait, > 0 (default 60)"
+    )
+    execution_limit_s: Positive | None = Field(
+        None, description="seconds after which a running batch is given up, > 0 (default 60)"
+    )
+
+
+class RuntimeTable(_Table):
+    """``[runtime]``: how the model is run. A description says what is wanted, and the default."""
+
+    instances: Annotated[int, Field(ge=0, le=4096)] | None = Field(
+        None, description="batches that may run at once, 0 to 4096 (default 0: as many as the server has slots)"
+    )
+    intra_op_threads: Annotated[int, Field(ge=0, le=4096)] | None = Field(
+        None, description="threads within one operator, 0 to 4096 (default 0: the server chooses)"
+    )
+
+
+class VersionsTable(_Table):
+    """``[versions]``: which versions are served, by one of the three. A description says what is wanted."""
+
+    latest: Annotated[int, Field(ge=1, le=1 << 30)] | None = Field(
+        None, description="how many of the newest are served, a whole number >= 1 (default 1)"
+    )
+    specific: Annotated[list[Version], Field(min_length=1)] | None = Field(
+        None, description="a list of the versions to serve, whole numbers >= 1"
+    )
+    all: Literal[True] | None = Field(None, description="true: every version is served")
+
+
+class ModelTable(_Table):
+    """The whole file; every table and every option may be left out."""
+
+    batching: BatchingTable = Field(BatchingTable(), description="a table, [batching]")
+    runtime: RuntimeTable = Field(RuntimeTable(), description="a table, [runtime]")
+    versions: VersionsTable = Field(VersionsTable(), description="a table, [versions]")
+
+
+def apply_options(tree: Tree, folder: Path, settings: Settings) -> Settings:
+    """Return the settings with what the ``model.toml`` in a model's folder says instead.
+
+    Raises:
+        LoadFailed: it cannot be read, has an unknown key or a wrong value, or its options contradict each other.
+    """
+    path = folder / OPTIONS_FILE
+    shown = tree.name(path)
+    table = parse_options(tree.read_text(path, _LIMIT_BYTES), shown)
+    return replace(
+        settings,
+        policy=_policy(table.versions, shown) or settings.policy,
+        batching=_batching(table.batching, settings.batching, shown),
+        runtime=replace(settings.runtime, **table.runtime.model_dump(exclude_none=True)),
+    )
+
+
+def parse_options(text: str, shown: str) -> ModelTable:
+    """Parse the text of a model.toml; ``shown`` is what to call the file.
+
+    Raises:
+        LoadFailed: it is not TOML, has an unknown key, or a value is not what is wanted; the text names key and value.
+    """
+    try:
+        return ModelTable.model_validate(tomllib.loads(text))
+    except ValidationError as error:
+        details = error.errors(include_url=False)[:_MOST_COMPLAINTS]
+        raise LoadFailed(f"{shown}: " + "; ".join(_complaint(detail) for detail in details)) from error
+    except RecursionError as error:
+        raise LoadFailed(f"{shown}: values are nested too deeply") from error
+    except ValueError as error:
+        # tomllib's own errors are ValueErrors too, and name line and column.
+        raise LoadFailed(f"{shown} is not TOML: {error!s:.200}") from error
+
+
+def _complaint(detail: ErrorDetails) -> str:
+    location = detail["loc"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+    tables = {name: field.default for name, field in ModelTable.model_fields.items()}
+    fields = type(tables[str(location[0])]).model_fields if len(location) > 1 else ModelTable.model_fields
+    if detail["type"] == "extra_forbidden":
+        hint = nearest(str(location[-1]), fields) or f", wanted one of {', '.join(fields)}"
+        return f"unknown key '{printable(key)}'{hint}"
+    wanted = fields[str(location[min(len(location) - 1, 1)])].description
+    return f"'{key}' is {detail['input']!r:.80}, wanted {wanted}"
+
+
+def _policy(table: VersionsTable, shown: str) -> VersionPolicy | None:
+    said = table.model_dump(exclude_none=True)
+    if len(said) > 1:
+        raise LoadFailed(f"{shown}: [versions] has {' and '.join(said)}, wanted one of them")
+    if table.specific is not None:
+        return VersionPolicy(latest=0, specific=tuple(sorted(set(table.specific))))
+    if table.all:
+        return VersionPolicy(latest=0)
+    return VersionPolicy(latest=table.latest) if table.latest is not None else None
+
+
+def _batching(table: BatchingTable, under: BatchingOptions, shown: str) -> BatchingOptions:
+    """Lay the table's options over those that hold without it."""
+    said = table.model_dump(exclude_none=True)
+    if "mode" in said:
+        said["mode"] = BatchingMode(said["mode"])
+    if "delay_ms" in said:
+        said["delay_s"] = said.pop("delay_ms") / 1e3
+    for key in ("allowed_rows", "preferred_rows"):
+        if key in said:
+            said[key] = tuple(sorted(set(said[key])))
+    options = replace(under, **said)
+    if options.allowed_rows and options.max_rows > options.allowed_rows[-1]:
+        if table.max_rows is not None:
+            raise LoadFailed(
+                f"{shown}: 'batching.max_rows' is {options.max_rows}, wanted at most {options.allowed_rows[-1]}, the "
+                f"largest of 'batching.allowed_rows'"
+            )
+        options = replace(options, max_rows=options.allowed_rows[-1])
+    if table.preferred_rows and options.preferred_rows[-1] > options.max_rows:
+        raise LoadFailed(
+            f"{shown}: 'batching.preferred_rows' has {options.preferred_rows[-1]}, wanted at most {options.max_rows}, "
+            f"the rows in a batch"
+        )
+    return replace(options, preferred_rows=tuple(rows for rows in options.preferred_rows if rows <= options.max_rows))

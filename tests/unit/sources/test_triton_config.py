@@ -1,0 +1,320 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shoal.inference.model_config_pb2 import ModelConfig
+from shoal_server.errors import LoadFailed
+from shoal_server.lifecycle.definition import DeclaredTensor, VersionPolicy
+from shoal_server.options import BatchingMode, BatchingOptions, RuntimeOptions
+from shoal_server.sources.settings import Settings
+from shoal_server.tensors.datatype import DataType
+
+Read = Callable[[str], Settings]
+
+
+def refusal(read: Read, text: str) -> str:
+    with pytest.raises(LoadFailed) as raised:
+        read(text)
+    return str(raised.value).removeprefix("m/config.pbtxt: ")
+
+
+TYPICAL = """
+name: "m"
+platform: "onnxruntime_onnx"
+max_batch_size: 16
+input [
+  { name: "image" data_type: TYPE_FP32 format: FORMAT_NCHW dims: [ 3, -1, -1 ] },
+  { name: "threshold" data_type: TYPE_FP16 dims: [ 1 ] reshape { shape: [ ] } optional: true }
+]
+output [ { name: "class" data_type: TYPE_STRING dims: [ 1000 ] label_filename: "labels.txt" } ]
+instance_group [ { count: 2 kind: KIND_CPU }, { count: 1 kind: KIND_GPU gpus: [ 0 ] } ]
+dynamic_batching {
+  preferred_batch_size: [ 8, 4, 8 ]
+  max_queue_delay_microseconds: 250
+  preserve_ordering: true
+  default_queue_policy { max_queue_size: 100 default_timeout_microseconds: 1500000 timeout_action: REJECT }
+}
+version_policy { latest { num_versions: 2 } }
+parameters { key: "intra_op_thread_count" value { string_value: "3" } }
+parameters { key: "execution_mode" value { string_value: "1" } }
+optimization {
+  graph { level: 1 }
+  cuda { graphs: true graph_spec { batch_size: 1 } graph_spec { batch_size: 2 } }
+  execution_accelerators { cpu_execution_accelerator { name: "openvino" } }
+}
+"""
+
+
+def test_a_typical_configuration_is_understood_whole(read: Read, put: Callable[..., Path]) -> None:
+    put("m/labels.txt", "cat\n dog \r\n")
+    settings = read(TYPICAL)
+    assert settings.policy == VersionPolicy(latest=2)
+    assert settings.batching == BatchingOptions(
+        mode=BatchingMode.AUTO,
+        max_rows=16,
+        rows_limit=16,
+        delay_s=0.00025,
+        preferred_rows=(4, 8),
+        max_queued_requests=100,
+        default_timeout_s=1.5,
+    )
+    assert settings.runtime == RuntimeOptions(instances=2, intra_op_threads=3)
+    assert settings.inputs == (
+        DeclaredTensor("image", DataType.FP32, (3, -1, -1)),
+        DeclaredTensor("threshold", DataType.FP16, (1,), optional=True, reshape=()),
+    )
+    assert settings.outputs == (DeclaredTensor("class", DataType.BYTES, (1000,), labels=("cat", "dog")),)
+    assert settings.warnings == tuple(
+        f"m/config.pbtxt: {sentence}"
+        for sentence in (
+            "'input[0].format' has no effect: the order of dimensions is the model's own",
+            "'instance_group[1].gpus' is ignored: models run on the CPU",
+            "'dynamic_batching.preserve_ordering' is ignored: an answer leaves as soon as its batch is done",
+            "'optimization.graph.level' is not supported and ignored",
+            "'optimization.cuda.graphs' is not supported and ignored",
+            "'optimization.cuda.graph_spec' is not supported and ignored",
+            "'optimization.execution_accelerators.cpu_execution_accelerator' is not supported and ignored",
+            "'parameters[execution_mode]' is not supported and ignored",
+            "'instance_group[1]' of KIND_GPU is ignored: models run on the CPU",
+        )
+    )
+
+
+def test_the_configuration_is_kept_as_its_owner_wrote_it(read: Read) -> None:
+    text = 'max_batch_size: 2 metric_tags { key: "b" value: "1" } metric_tags { key: "a" value: "2" }'
+    config = ModelConfig.FromString(read(text).config)
+    assert (config.max_batch_size, dict(config.metric_tags), config.name) == (2, {"a": "2", "b": "1"}, "")
+    assert read(text).config == read(text).config
+
+
+def test_an_empty_configuration_changes_nothing(read: Read) -> None:
+    assert read("") == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "max_rows", "rows_limit"),
+    [
+        ("", BatchingMode.AUTO, 64, 0),
+        ("dynamic_batching {}", BatchingMode.AUTO, 64, 0),
+        ("max_batch_size: 0", BatchingMode.NEVER, 64, 0),
+        ("max_batch_size: 0 dynamic_batching {}", BatchingMode.NEVER, 64, 0),
+        ("max_batch_size: 1", BatchingMode.AUTO, 1, 1),
+        ("max_batch_size: 8", BatchingMode.AUTO, 8, 8),
+        ("max_batch_size: 8 dynamic_batching {}", BatchingMode.AUTO, 8, 8),
+        ("max_batch_size: 2147483647", BatchingMode.AUTO, 2147483647, 2147483647),
+    ],
+)
+def test_max_batch_size_bounds_batches_and_requests_and_zero_means_never(
+    read: Read, text: str, mode: BatchingMode, max_rows: int, rows_limit: int
+) -> None:
+    batching = read(text).batching
+    assert (batching.mode, batching.max_rows, batching.rows_limit) == (mode, max_rows, rows_limit)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("max_batch_size: 8 input { name: 'x' } output { name: 'y' }", False),
+        ("max_batch_size: 0 input { name: 'x' } output { name: 'y' }", True),
+        ("max_batch_size: 0 input { name: 'x' }", True),
+        ("input { name: 'x' } output { name: 'y' }", True),
+        ("input { name: 'x' }", False),
+    ],
+)
+def test_dims_include_the_first_dimension_where_triton_would_take_them_so(
+    read: Read, text: str, *, whole: bool
+) -> None:
+    assert read(text).inputs == (DeclaredTensor("x", None, (), whole=whole),)
+
+
+def test_dynamic_batching_without_batches_is_warned_about(read: Read) -> None:
+    warnings = read("max_batch_size: 0 dynamic_batching { max_queue_delay_microseconds: 1 }").warnings
+    assert warnings == ("m/config.pbtxt: 'dynamic_batching' joins nothing while 'max_batch_size' is 0",)
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("", VersionPolicy(latest=1)),
+        ("version_policy {}", VersionPolicy(latest=1)),
+        ("version_policy { latest {} }", VersionPolicy(latest=1)),
+        ("version_policy { latest { num_versions: 3 } }", VersionPolicy(latest=3)),
+        ("version_policy { all {} }", VersionPolicy(latest=0)),
+        ("version_policy { specific { versions: [3, 1, 3] } }", VersionPolicy(latest=0, specific=(1, 3))),
+    ],
+)
+def test_each_version_policy_is_understood(read: Read, text: str, policy: VersionPolicy) -> None:
+    assert read(text).policy == policy
+
+
+@pytest.mark.parametrize(
+    ("text", "instances"),
+    [
+        ("", 0),
+        ("instance_group { count: 3 }", 3),
+        ("instance_group { count: 1 kind: KIND_CPU } instance_group { count: 2 kind: KIND_AUTO }", 3),
+        ("instance_group { count: 1 kind: KIND_MODEL name: 'x' }", 1),
+        ("instance_group { kind: KIND_CPU }", 0),
+        ("instance_group { count: 4 } instance_group { kind: KIND_CPU }", 0),
+        ("instance_group { count: -1 }", 0),
+        ("instance_group { count: 4 kind: KIND_GPU }", 0),
+        ("instance_group { count: 4 } instance_group { count: 9 passive: true }", 4),
+    ],
+)
+def test_instances_are_the_sum_over_the_groups_that_run_on_the_cpu(read: Read, text: str, instances: int) -> None:
+    assert read(text).runtime.instances == instances
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("instance_group { kind: KIND_GPU }", "'instance_group[0]' of KIND_GPU is ignored: models run on the CPU"),
+        ("instance_group { passive: true }", "'instance_group[0]' is ignored: it is passive"),
+        ("instance_group { host_policy: 'x' }", "'instance_group[0].host_policy' is not supported and ignored"),
+        (
+            "instance_group { rate_limiter { priority: 2 } }",
+            "'instance_group[0].rate_limiter.priority' is not supported and ignored",
+        ),
+        (
+            "model_transaction_policy { decoupled: true }",
+            "'model_transaction_policy.decoupled' is ignored: an ONNX model gives one answer to a request",
+        ),
+        ("response_cache { enable: true }", "'response_cache.enable' is ignored: every answer is computed"),
+        ("runtime: 'x.so'", "'runtime' is not supported and ignored"),
+        (
+            "cc_model_filenames { key: '7.5' value: 'x.onnx' }",
+            "'cc_model_filenames' is not supported and ignored",
+        ),
+        ("metric_tags { key: 'a' value: 'b' }", "'metric_tags' is not supported and ignored"),
+        (
+            "input { name: 'x' allow_ragged_batch: true }",
+            "'input[0].allow_ragged_batch' is ignored: requests of different shapes are not joined",
+        ),
+        (
+            "output { name: 'x' is_shape_tensor: true }",
+            "'output[0].is_shape_tensor' has no effect: only TensorRT has shape tensors",
+        ),
+        (
+            "dynamic_batching { priority_levels: 2 }",
+            "'dynamic_batching.priority_levels' is ignored: all requests have the same priority",
+        ),
+        (
+            "dynamic_batching { priority_queue_policy { key: 1 value { max_queue_size: 2 } } }",
+            "'dynamic_batching.priority_queue_policy' is ignored: all requests have the same priority",
+        ),
+        (
+            "dynamic_batching { default_queue_policy { timeout_action: DELAY } }",
+            (
+                "'dynamic_batching.default_queue_policy.timeout_action' is ignored: who waited too long is refused, "
+                "not delayed"
+            ),
+        ),
+        (
+            "dynamic_batching { default_queue_policy { allow_timeout_override: true } }",
+            (
+                "'dynamic_batching.default_queue_policy.allow_timeout_override' is ignored: a caller's deadline always "
+                "counts"
+            ),
+        ),
+        ("optimization { eager_batching: true }", "'optimization.eager_batching' is not supported and ignored"),
+    ],
+)
+def test_what_is_set_and_does_not_count_is_named_in_a_warning(read: Read, text: str, warning: str) -> None:
+    assert read(text).warnings == (f"m/config.pbtxt: {warning}",)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("name: 'other'", "'name' is 'other', wanted the folder's name, 'm'"),
+        ("platform: 'tensorrt_plan'", "'platform' is 'tensorrt_plan', wanted 'onnxruntime_onnx'"),
+        ("backend: 'python'", "'backend' is 'python', wanted 'onnxruntime'"),
+        ("max_batch_size: -1", "'max_batch_size' is -1, wanted 0 or more"),
+        (
+            "platform: 'ensemble' ensemble_scheduling { step { model_name: 'x' } }",
+            "'ensemble_scheduling' is set: ensembles are not supported: this server serves single ONNX models",
+        ),
+        (
+            "sequence_batching {}",
+            (
+                "'sequence_batching' is set: the model keeps state between the requests of a sequence, which this "
+                "server does not"
+            ),
+        ),
+        (
+            "batch_input { kind: BATCH_ELEMENT_COUNT }",
+            "'batch_input' is set: inputs that the server makes up for a batch are not supported",
+        ),
+        (
+            "batch_output { target_name: 'y' }",
+            "'batch_output' is set: outputs that the server splits by an input's shape are not supported",
+        ),
+        (
+            "model_operations { op_library_filename: 'x.so' }",
+            "'model_operations.op_library_filename' is set: libraries of custom operators are not supported",
+        ),
+        (
+            "model_repository_agents { agents { name: 'checksum' } }",
+            "'model_repository_agents.agents' is set: repository agents (checks, decryption) are not supported",
+        ),
+        (
+            "max_batch_size: 4 dynamic_batching { preferred_batch_size: [2, 8] }",
+            "'dynamic_batching.preferred_batch_size' is [2, 8], wanted numbers from 1 to 4, the max_batch_size",
+        ),
+        (
+            "dynamic_batching { preferred_batch_size: 0 }",
+            "'dynamic_batching.preferred_batch_size' is [0], wanted numbers from 1 up",
+        ),
+        (
+            "version_policy { specific {} }",
+            "'version_policy.specific' has versions [], wanted numbers above 0",
+        ),
+        (
+            "version_policy { specific { versions: [1, 0] } }",
+            "'version_policy.specific' has versions [1, 0], wanted numbers above 0",
+        ),
+        (
+            "parameters { key: 'intra_op_thread_count' value { string_value: '-1' } }",
+            "parameter 'intra_op_thread_count' is '-1', wanted a number from 0 to 4096",
+        ),
+        (
+            "parameters { key: 'intra_op_thread_count' value { string_value: '99999999999999999999' } }",
+            "parameter 'intra_op_thread_count' is '99999999999999999999', wanted a number from 0 to 4096",
+        ),
+        (
+            "default_model_filename: '../../secret'",
+            "'default_model_filename' is '../../secret', which is no file's name: it has a slash",
+        ),
+        (
+            "default_model_filename: '..'",
+            "'default_model_filename' is '..', which is no file's name: it begins with a dot",
+        ),
+        ("input { data_type: TYPE_FP32 }", "'input' has an entry without a name"),
+        ("output { name: 'y' } output { name: 'y' }", "'output' declares 'y' twice"),
+        (
+            "input { name: 'x' data_type: 99 }",
+            "'input[0]' has data_type 99, which is none of the protocol's",
+        ),
+        ("input { name: 'x' dims: [3, -2] }", "'input[0]' has dims [3, -2], wanted sizes >= 0, or -1 for any"),
+        (
+            "input { name: 'x' dims: [2] reshape { shape: [-3] } }",
+            "'input[0]' has reshape [-3], wanted sizes >= 0, or -1 for any",
+        ),
+        (
+            "output { name: 'y' label_filename: '../labels' }",
+            "'output[0]' has label_filename '../labels', which is no file's name: it has a slash",
+        ),
+    ],
+)
+def test_what_would_change_an_answer_or_contradicts_itself_is_refused(read: Read, text: str, reason: str) -> None:
+    assert refusal(read, text) == reason
+
+
+@pytest.mark.parametrize("text", ["platform: 'onnxruntime_onnx'", "backend: 'onnxruntime'", "name: 'm'"])
+def test_the_names_of_onnx_runtime_are_accepted(read: Read, text: str) -> None:
+    assert read(text).warnings == ()
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(read: Read) -> None:
+    assert read("\ufeffmax_batch_size: 4\r\ndynamic_batching {\r\n}\r\n").batching.max_rows == 4
