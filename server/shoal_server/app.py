@@ -1,0 +1,172 @@
+"""The composition root: builds everything once, runs it, and takes it down in order."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from math import floor
+from typing import Final
+
+from shoal_server.admission.gate import Gate, GateStatistics
+from shoal_server.batching.batcher import Batcher
+from shoal_server.batching.slots import Slots
+from shoal_server.clock import MonotonicClock
+from shoal_server.config import Settings
+from shoal_server.lifecycle.manager import Manager
+from shoal_server.lifecycle.states import VersionState
+from shoal_server.mailbox import Mailbox
+from shoal_server.rpc.readiness import Readiness
+from shoal_server.rpc.routes import routes
+from shoal_server.runtime import OrtLoader, available_cpus
+from shoal_server.runtime.threads import Threads
+from shoal_server.service import BatcherFactory, InferenceService
+from shoal_server.sources import Settings as ModelSettings
+from shoal_server.sources import open_source
+from shoal_server.telemetry.event_log import EventLog, Observers
+from shoal_server.transport.grpcio import GrpcioOptions, GrpcioTransport
+
+_log: Final = logging.getLogger("shoal")
+
+_LAST_ANSWERS_S: Final = 1.0  # for answers that are given and not yet on the wire, and for streams that idle
+
+
+class Server:
+    """Everything of one server, made and used on one loop: ``start``, then ``stop``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock = MonotonicClock()
+        self._gate = Gate(settings.limits.options())
+        self.readiness = Readiness()
+        observer = Observers([EventLog(), self.readiness])
+        cpus = available_cpus()
+        whole_cpus = max(1, floor(cpus))
+        slots = settings.runtime.slots or whole_cpus
+        mailbox = Mailbox(asyncio.get_running_loop())
+        self._runners = Threads(slots, "shoal-run", mailbox)
+        self._loaders = Threads(settings.runtime.load_threads or whole_cpus, "shoal-load", mailbox)
+        factory = BatcherFactory(self._gate, Slots(slots), self._runners, self._clock, observer)
+        defaults = ModelSettings(batching=settings.batching.options(), runtime=settings.runtime.options())
+        source = open_source(settings.models, defaults)
+        self.manager: Manager[Batcher] = Manager(source, OrtLoader(cpus), factory, self._loaders.call, observer)
+        self.readiness.follow(self.manager)
+        self._transport = GrpcioTransport(
+            GrpcioOptions(
+                settings.address,
+                settings.limits.max_message_bytes,
+                settings.limits.max_metadata_bytes,
+                max_calls=2 * settings.limits.max_requests,
+            ),
+            routes(
+                InferenceService(self._gate, self.manager, self._clock),
+                self.manager,
+                self.readiness,
+                self._clock,
+                version("shoal"),
+            ),
+            self._clock,
+            mailbox,
+        )
+
+    async def start(self) -> str:
+        """Listen, so that probes are answered, then load the models; return the address as bound.
+
+        Raises:
+            OSError: the address cannot be bound.
+            LoadFailed: the source of the models cannot be read.
+        """
+        address = await self._transport.start()
+        await self.manager.start()
+        self.readiness.started()
+        return address
+
+    async def stop(self, grace_s: float) -> bool:
+        """Not ready first; let what is inside finish; then close the wire, the models and the threads.
+
+        Returns whether everything ended by itself within the grace.
+        """
+        ends_s = self._clock.monotonic() + grace_s
+        self.readiness.draining()
+        self._gate.close()
+        finished = await self._within(self._gate.emptied(), ends_s)
+        await self._transport.stop(min(_LAST_ANSWERS_S, max(ends_s - self._clock.monotonic(), 0.0)))
+        unloaded = await self._within(self.manager.close(), max(ends_s, self._clock.monotonic() + _LAST_ANSWERS_S))
+        self._runners.close()
+        self._loaders.close()
+        return finished and unloaded
+
+    @property
+    def inside(self) -> GateStatistics:
+        """What is under way now."""
+        return self._gate.statistics()
+
+    def summary(self) -> str:
+        """Say what is served, for the line that tells the operator that it is."""
+        models = self.manager.catalog.models
+        slots = list(self.manager.catalog.slots())
+        ready = sum(slot.state is VersionState.READY for slot in slots)
+        failed = sum(slot.state is VersionState.FAILED for slot in slots)
+        failed += sum(bool(entry.problem) for entry in models.values())
+        return f"{ready} model versions of {len(models)} models" + (f", {failed} failed" if failed else "")
+
+    async def _within(self, awaitable: Coroutine[None, None, None], ends_s: float) -> bool:
+        try:
+            async with asyncio.timeout(max(ends_s - self._clock.monotonic(), 0.0)):
+                await awaitable
+        except TimeoutError:
+            return False
+        return True
+
+
+async def serve(settings: Settings, *, announce: Callable[[str], None]) -> int:
+    """Serve until SIGTERM or SIGINT; return the process's exit code, 0 where everything under way was finished.
+
+    ``announce`` is given one line with the word "ready" and the address when the models are loaded. A second signal
+    ends the process at once.
+
+    Raises:
+        OSError: the address cannot be bound.
+        LoadFailed: the source of the models cannot be read.
+    """
+    with _stop_signal() as stop:
+        server = Server(settings)
+        starting = asyncio.create_task(server.start())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                address = starting.result()
+                announce(f"ready on {address}, serving {server.summary()}")
+                await stopping
+            _log.info("draining, for at most %g s", settings.grace_s)
+        finally:
+            starting.cancel()
+            stopping.cancel()
+            finished = await server.stop(settings.grace_s)
+        if not finished:
+            _log.error("requests were still under way after %g s", settings.grace_s)
+        return 0 if finished else 1
+
+
+@contextmanager
+def _stop_signal() -> Iterator[asyncio.Event]:
+    """Yield an event that the first SIGTERM or SIGINT sets; the second ends the process."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def received() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, received)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

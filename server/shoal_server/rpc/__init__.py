@@ -1,0 +1,1 @@
+"""The protocol: bytes to requests, answers to bytes, errors to statuses."""

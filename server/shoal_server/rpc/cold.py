@@ -1,0 +1,49 @@
+"""What all cold methods share: bytes to messages, messages to bytes, errors to statuses."""
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from shoal.methods import METHODS
+from shoal_server.errors import InternalError, InvalidRequest, ShoalError
+from shoal_server.rpc.errors import INTERNAL_TEXT, status_of
+from shoal_server.transport.port import Call, Status
+
+_log = logging.getLogger(__name__)
+
+Q = TypeVar("Q", bound=Message)
+
+Route = Callable[[Call], Coroutine[Any, Any, None]]
+
+
+def parsed(kind: type[Q], message: bytes) -> Q:
+    """Return the message's fields.
+
+    Raises:
+        InvalidRequest: the bytes are no such message.
+    """
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        raise InvalidRequest(f"malformed request: the message is not a {kind.DESCRIPTOR.name}") from None
+
+
+def cold(path: str, kind: type[Q], answer: Callable[[Q], Awaitable[Message]]) -> tuple[str, Route]:
+    """Return a path and its route, which calls ``answer`` with the parsed request and always ends the call."""
+    assert METHODS[path].request is kind, f"{path} takes {METHODS[path].request}"
+
+    async def route(call: Call) -> None:
+        try:
+            response = await answer(parsed(kind, call.message))
+            call.reply(response.SerializeToString())
+        except ShoalError as error:
+            if isinstance(error, InternalError):
+                _log.error("%s: %s", path, error)
+            call.fail(*status_of(error))
+        except Exception:  # noqa: BLE001 - a bug of ours fails its call and no other
+            _log.exception("%s failed", path)
+            call.fail(Status.INTERNAL, INTERNAL_TEXT)
+
+    return path, route

@@ -1,0 +1,81 @@
+"""Answers to ModelInferResponse bytes, from templates.
+
+Everything in an answer but the id and the elements depends only on the version, the outputs wanted and their shapes. So
+protobuf serialises that part once, and an answer is the template, the id and the elements joined: 0.3 us where building
+and serialising a message takes 2 us. The order of fields on the wire is free, and the elements stand last.
+"""
+
+from typing import Final, NamedTuple
+
+from shoal.inference.grpc_service_pb2 import ModelInferResponse
+from shoal_server.batching.ticket import Outputs
+from shoal_server.rpc.wire import field_header
+from shoal_server.tensors.batch import OutputBlock
+
+_ID: Final = ModelInferResponse.DESCRIPTOR.fields_by_name["id"].number
+_RAW: Final = ModelInferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number
+_MOST_TEMPLATES: Final = 4096  # about a megabyte; only models with freely varying shapes get there
+
+
+class _Template(NamedTuple):
+    head: bytes
+    wanted: tuple[int, ...]
+    headers: tuple[bytes, ...]
+    """What stands before the elements of each wanted output; empty where their size varies (BYTES)."""
+
+
+class ResponseEncoder:
+    """Turns outputs into answers, from any thread: the templates are a dict, whose single steps are atomic."""
+
+    def __init__(self) -> None:
+        self._templates: dict[tuple[object, ...], _Template] = {}
+
+    def encode(self, outputs: Outputs, start: int, rows: int, request_id: bytes, names: tuple[str, ...]) -> bytes:
+        """Return the answer of ``rows`` rows from ``start`` on.
+
+        ``request_id`` is a whole field, as ``id_field`` makes it; ``names`` are the outputs wanted, empty for all.
+        """
+        key = (outputs.origin.uid, rows, names, outputs.form)
+        template = self._templates.get(key)
+        if template is None:
+            template = self._learn(key, outputs, rows, names)
+        parts: list[bytes | memoryview] = [template.head, request_id]
+        blocks = outputs.blocks
+        for index, header in zip(template.wanted, template.headers, strict=True):
+            raw = blocks[index].raw(start, rows)
+            parts.append(header or field_header(_RAW, len(raw)))
+            parts.append(raw)
+        return b"".join(parts)
+
+    def _learn(self, key: tuple[object, ...], outputs: Outputs, rows: int, names: tuple[str, ...]) -> _Template:
+        positions = {block.name: index for index, block in enumerate(outputs.blocks)}
+        wanted = tuple([positions[name] for name in names]) if names else tuple(range(len(outputs.blocks)))
+        blocks = [outputs.blocks[index] for index in wanted]
+        head = ModelInferResponse(
+            model_name=outputs.origin.model,
+            model_version=str(outputs.origin.version),
+            outputs=[
+                ModelInferResponse.InferOutputTensor(
+                    name=block.name, datatype=block.datatype.value, shape=block.shape(rows)
+                )
+                for block in blocks
+            ],
+        ).SerializeToString()
+        template = _Template(head, wanted, tuple([_header(block, rows) for block in blocks]))
+        if len(self._templates) >= _MOST_TEMPLATES:
+            self._templates.clear()
+        self._templates[key] = template
+        return template
+
+
+def _header(block: OutputBlock, rows: int) -> bytes:
+    size_bytes = block.size_bytes(rows)
+    return b"" if size_bytes is None else field_header(_RAW, size_bytes)
+
+
+def id_field(request_id: str) -> bytes:
+    """Return a request's id as a field of its answer; nothing for an empty one."""
+    if not request_id:
+        return b""
+    encoded = request_id.encode()
+    return field_header(_ID, len(encoded)) + encoded

@@ -1,0 +1,36 @@
+"""The one table from errors to statuses."""
+
+from typing import Final
+
+from shoal_server import errors
+from shoal_server.errors import ExecutionFailed, ShoalError
+from shoal_server.transport.port import Status
+
+INTERNAL_TEXT: Final = "internal error"
+MOST_CHARACTERS: Final = 600
+"""Of a text: it travels in the trailers, where a character takes up to 12 bytes, and clients take 8 KiB of them all."""
+
+STATUSES: Final[dict[type[ShoalError], Status]] = {
+    errors.InvalidRequest: Status.INVALID_ARGUMENT,
+    errors.NotFound: Status.NOT_FOUND,
+    errors.Unsupported: Status.UNIMPLEMENTED,
+    errors.Overloaded: Status.RESOURCE_EXHAUSTED,
+    errors.Unavailable: Status.UNAVAILABLE,
+    errors.DeadlineExceeded: Status.DEADLINE_EXCEEDED,
+    errors.Cancelled: Status.CANCELLED,
+    errors.ExecutionFailed: Status.INTERNAL,
+    errors.LoadFailed: Status.INVALID_ARGUMENT,
+    errors.InternalError: Status.INTERNAL,
+}
+
+
+def status_of(error: ShoalError) -> tuple[Status, str]:
+    """Return the status and the text that a caller sees; the text of a bug of ours stays in the log."""
+    if isinstance(error, errors.InternalError):
+        return Status.INTERNAL, INTERNAL_TEXT
+    text = str(error)
+    if len(text) > MOST_CHARACTERS:
+        text = text[: MOST_CHARACTERS - 1] + "…"
+    if isinstance(error, ExecutionFailed) and error.caller_at_fault:
+        return Status.INVALID_ARGUMENT, text
+    return STATUSES[type(error)], text

@@ -1,0 +1,60 @@
+"""The configuration in effect, told in Triton's ModelConfig."""
+
+import json
+from typing import Final
+
+from shoal.inference import model_config_pb2 as pb
+from shoal_server.batching.batcher import Batcher
+from shoal_server.lifecycle.definition import ModelDefinition
+from shoal_server.tensors.datatype import DataType
+from shoal_server.tensors.spec import TensorSpec
+
+PLATFORM: Final = "onnxruntime_onnx"
+
+_TYPES: Final = {
+    datatype: pb.DataType.Value("TYPE_STRING" if datatype is DataType.BYTES else f"TYPE_{datatype.value}")
+    for datatype in DataType
+}
+
+
+def model_config(definition: ModelDefinition, batcher: Batcher) -> pb.ModelConfig:
+    """Return the owner's configuration, if there is one, completed by what was found out and what holds by default.
+
+    Dimensions exclude the batch where ``max_batch_size`` is above 0, as in Triton. ``parameters`` tell why the model is
+    batched or is not (``shoal.batching``), and the class labels of an output (``shoal.labels.NAME``, a JSON list).
+    """
+    signature, options = batcher.runner.signature, batcher.options
+    config = pb.ModelConfig.FromString(definition.config)
+    config.name = definition.name
+    config.platform = config.platform or PLATFORM
+    config.backend = config.backend or "onnxruntime"
+    config.max_batch_size = options.max_rows if batcher.batches else 0
+    del config.input[:], config.output[:]
+    for spec in signature.inputs:
+        config.input.add(
+            name=spec.name, data_type=_TYPES[spec.datatype], dims=_dims(spec, batcher), optional=spec.optional
+        )
+    for spec in signature.outputs:
+        config.output.add(name=spec.name, data_type=_TYPES[spec.datatype], dims=_dims(spec, batcher))
+        if spec.labels:
+            config.parameters[f"shoal.labels.{spec.name}"].string_value = json.dumps(spec.labels, ensure_ascii=False)
+    if batcher.batches:
+        dynamic = config.dynamic_batching
+        dynamic.max_queue_delay_microseconds = round(options.delay_s * 1e6)
+        dynamic.default_queue_policy.max_queue_size = options.max_queued_requests
+    if not config.instance_group:
+        config.instance_group.add(name=definition.name, kind=pb.ModelInstanceGroup.KIND_CPU, count=batcher.instances)
+    if not config.HasField("version_policy"):
+        policy = definition.policy
+        if policy.specific:
+            config.version_policy.specific.versions.extend(policy.specific)
+        elif policy.latest:
+            config.version_policy.latest.num_versions = policy.latest
+        else:
+            config.version_policy.all.SetInParent()
+    config.parameters["shoal.batching"].string_value = batcher.reason
+    return config
+
+
+def _dims(spec: TensorSpec, batcher: Batcher) -> tuple[int, ...]:
+    return spec.shape[1:] if batcher.batches else spec.shape

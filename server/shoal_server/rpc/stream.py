@@ -1,0 +1,93 @@
+"""ModelStreamInfer: requests and answers in a stream, each request batched like any other (Triton's extension)."""
+
+from typing import Final
+
+from shoal.inference.grpc_service_pb2 import ModelInferResponse, ModelStreamInferResponse
+from shoal_server.batching.ticket import Outputs
+from shoal_server.errors import ShoalError
+from shoal_server.rpc.decode import decode, parse
+from shoal_server.rpc.encode import ResponseEncoder, id_field
+from shoal_server.rpc.errors import status_of
+from shoal_server.rpc.wire import field_header
+from shoal_server.service import Admission, InferenceService
+from shoal_server.transport.port import Stream
+
+MOST_IN_FLIGHT: Final = 512  # requests of one stream; a caller who reads slowly holds no more answers than this
+
+_ANSWER: Final = ModelStreamInferResponse.DESCRIPTOR.fields_by_name["infer_response"].number
+
+
+class _StreamResponder:
+    """Answers one request of a stream with one message.
+
+    A failure is a message too, which holds the request's id; with ``ends_stream`` it is the stream's status instead.
+    """
+
+    __slots__ = ("_encoder", "_ends_stream", "_names", "_request_id", "_stream")
+
+    def __init__(self, stream: Stream, encoder: ResponseEncoder, request_id: str, *, ends_stream: bool) -> None:
+        self._stream = stream
+        self._encoder = encoder
+        self._request_id = request_id
+        self._names: tuple[str, ...] = ()
+        self._ends_stream = ends_stream
+
+    def want(self, names: tuple[str, ...]) -> None:
+        """Answer with these outputs, empty for all."""
+        self._names = names
+
+    def succeed(self, outputs: Outputs, start: int, rows: int) -> None:
+        answer = self._encoder.encode(outputs, start, rows, id_field(self._request_id), self._names)
+        self._stream.send(field_header(_ANSWER, len(answer)) + answer)
+
+    def fail(self, error: ShoalError) -> None:
+        status, text = status_of(error)
+        if self._ends_stream:
+            self._stream.fail(status, text)
+            return
+        message = ModelStreamInferResponse(error_message=text, infer_response=ModelInferResponse(id=self._request_id))
+        self._stream.send(message.SerializeToString())
+
+
+class StreamHandler:
+    """Handles one ModelStreamInfer stream per call of ``handle``."""
+
+    def __init__(self, service: InferenceService, encoder: ResponseEncoder) -> None:
+        self._service = service
+        self._encoder = encoder
+
+    async def handle(self, stream: Stream) -> None:
+        """Answer every request of the stream; answers come as they are ready, not in the order of the requests.
+
+        The caller's metadata ``triton_grpc_error: true`` asks for the first failure to end the stream with its status.
+        """
+        ends_stream = ("triton_grpc_error", "true") in stream.metadata
+        under_way: list[Admission] = []
+        received = 0
+        try:
+            while (message := await stream.receive()) is not None:
+                received += 1
+                admission = self._admit(stream, message, ends_stream=ends_stream)
+                if admission is not None:
+                    under_way.append(admission)
+                if len(under_way) > 2 * MOST_IN_FLIGHT:
+                    under_way = [admission for admission in under_way if not admission.ticket.answered]
+                await stream.sent(received - MOST_IN_FLIGHT)
+            await stream.sent(received)
+        finally:
+            for admission in under_way:
+                admission.cancel()
+
+    def _admit(self, stream: Stream, message: bytes, *, ends_stream: bool) -> Admission | None:
+        responder = _StreamResponder(stream, self._encoder, "", ends_stream=ends_stream)
+        try:
+            request = parse(message)
+            responder = _StreamResponder(stream, self._encoder, request.id, ends_stream=ends_stream)
+            domain = decode(request, len(message), stream.deadline_s)
+            responder.want(tuple(domain.outputs))
+            admission = self._service.infer(domain, responder)
+        except ShoalError as error:
+            responder.fail(error)
+            return None
+        self._service.flush()
+        return admission

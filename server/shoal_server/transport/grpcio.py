@@ -1,0 +1,166 @@
+"""The transport on grpc.aio: works wherever pip does.
+
+What to know of grpc.aio: it makes one task per call, in which our coroutine only waits for a future. A cancelled call, a
+passed deadline and a closed connection all arrive there as ``CancelledError``. After ``context.abort`` the server's
+``stop`` returns before handlers have cleaned up (grpc/grpc#37239), so errors are set on the context and returned.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import grpc
+import grpc.aio
+
+from shoal_server.clock import Clock
+from shoal_server.transport.grpcio_calls import Context, GrpcioCall, GrpcioStream
+from shoal_server.mailbox import Mailbox
+from shoal_server.transport.port import Call, Routes, Status, Stream
+
+_log = logging.getLogger(__name__)
+
+_BUG: Final = "internal error"
+
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcioOptions:
+    """Where to listen, as HOST:PORT (port 0: any free one), and the outer fuses of the transport.
+
+    ``max_message_bytes`` bounds a request's message and ``max_metadata_bytes`` its headers. ``max_calls`` bounds the
+    calls under way at once: beyond it grpc itself refuses with RESOURCE_EXHAUSTED, so it lies above what admission
+    lets in.
+    """
+
+    address: str
+    max_message_bytes: int
+    max_metadata_bytes: int
+    max_calls: int
+
+
+class GrpcioTransport:
+    """One listener without TLS. Made, started and stopped on one loop."""
+
+    def __init__(self, options: GrpcioOptions, routes: Routes, clock: Clock, mailbox: Mailbox) -> None:
+        self._options = options
+        self._clock = clock
+        self._mailbox = mailbox
+        self._routes = routes
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", options.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_metadata_size", options.max_metadata_bytes),
+                ("grpc.absolute_max_metadata_size", options.max_metadata_bytes),
+                # Otherwise a second server on the same port takes half of the first one's connections, silently.
+                ("grpc.so_reuseport", 0),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ],
+            maximum_concurrent_rpcs=options.max_calls,
+        )
+        handlers = {method: self._hot(method) for method in routes.hot}
+        handlers |= {method: self._cold(method, route) for method, route in routes.cold.items()}
+        handlers |= {method: self._stream(method, route) for method, route in routes.streams.items()}
+        self._server.add_generic_rpc_handlers((_Handlers(handlers),))
+
+    async def start(self) -> str:
+        """Bind and serve; return the address as bound.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        host, _colon, port = self._options.address.rpartition(":")
+        try:
+            bound = self._server.add_insecure_port(self._options.address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {self._options.address}: {_reason(host, int(port))}") from error
+        await self._server.start()
+        return f"{host}:{bound}"
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls, let those under way end within ``grace_s``, then end them."""
+        await self._server.stop(grace_s)
+
+    def _hot(self, method: str) -> _Handler:
+        """Gather the calls that arrive in one turn of the loop and hand them over as a list."""
+        route = self._routes.hot[method]
+        mailbox, clock = self._mailbox, self._clock
+        arrived: list[GrpcioCall] = []
+
+        def hand_over() -> None:
+            calls = [call for call in arrived if not call.answered.done()]  # some may have left meanwhile
+            arrived.clear()
+            try:
+                route(calls)
+            except Exception:  # noqa: BLE001 - the wire outlives any bug behind it
+                _log.exception("%s failed", method)
+                for call in calls:
+                    call.fail(Status.INTERNAL, _BUG)
+
+        async def unary(message: bytes, context: Context) -> bytes:
+            call = GrpcioCall(method, message, context, mailbox, clock)
+            if not arrived:
+                mailbox.loop.call_soon(hand_over)
+            arrived.append(call)
+            try:
+                return await call.answered
+            except asyncio.CancelledError:
+                call.leave()
+                raise
+
+        return grpc.unary_unary_rpc_method_handler(unary)
+
+    def _cold(self, method: str, route: Callable[[Call], Awaitable[None]]) -> _Handler:
+        async def unary(message: bytes, context: Context) -> bytes:
+            call = GrpcioCall(method, message, context, self._mailbox, self._clock)
+            try:
+                await route(call)
+            except Exception:  # noqa: BLE001 - the wire outlives any bug behind it
+                _log.exception("%s failed", method)
+                call.fail(Status.INTERNAL, _BUG)
+            return await call.answered
+
+        return grpc.unary_unary_rpc_method_handler(unary)
+
+    def _stream(self, method: str, route: Callable[[Stream], Awaitable[None]]) -> _Handler:
+        async def guarded(stream: GrpcioStream) -> None:
+            try:
+                await route(stream)
+            except Exception:  # noqa: BLE001 - the wire outlives any bug behind it
+                _log.exception("%s failed", method)
+                stream.fail(Status.INTERNAL, _BUG)
+
+        async def many(_messages: object, context: Context) -> None:
+            await GrpcioStream(method, context, self._mailbox, self._clock).run(guarded)
+
+        async def one(message: bytes, context: Context) -> None:
+            await GrpcioStream(method, context, self._mailbox, self._clock, first=message).run(guarded)
+
+        if method in self._routes.first_message_only:
+            return grpc.unary_stream_rpc_method_handler(one)
+        return grpc.stream_stream_rpc_method_handler(many)
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    def __init__(self, handlers: dict[str, _Handler]) -> None:
+        self._handlers = handlers
+
+    def service(self, details: grpc.HandlerCallDetails) -> "_Handler | None":
+        return self._handlers.get(details.method)
+
+
+def _reason(host: str, port: int) -> str:
+    """Say why an address cannot be bound; grpc itself does not tell."""
+    try:
+        family, kind, _proto, _name, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error.strerror or str(error)
+    return "the address cannot be bound"

@@ -1,0 +1,153 @@
+"""The port between the wire and the application: calls as bytes. Knows no protobuf; no adapter knows the application.
+
+Two kinds of methods. *Hot* ones are handled synchronously, in lists, with no task of their own per call; *cold* ones are
+coroutines. An adapter answers methods that are not routed with UNIMPLEMENTED, and a coroutine that raises with INTERNAL.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+class Status(IntEnum):
+    """The status codes of gRPC (github.com/grpc/grpc, doc/statuscodes.md)."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who calls: the network address, and the identity that TLS verified (empty without one)."""
+
+    address: str
+    identity: str = ""
+
+
+class Call(Protocol):
+    """A unary call. ``reply`` or ``fail`` is called once, from any thread; after the caller left it does nothing."""
+
+    @property
+    def method(self) -> str:
+        """The full name, as in ``/inference.GRPCInferenceService/ModelInfer``."""
+        ...
+
+    @property
+    def message(self) -> bytes:
+        """The request."""
+        ...
+
+    @property
+    def metadata(self) -> Metadata:
+        """The caller's metadata."""
+        ...
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Monotonic seconds, None where the caller set no deadline."""
+        ...
+
+    @property
+    def peer(self) -> Peer:
+        """Who calls."""
+        ...
+
+    def reply(self, message: bytes) -> None:
+        """End the call with OK."""
+        ...
+
+    def fail(self, status: Status, text: str, trailers: Metadata = ()) -> None:
+        """End the call with another status."""
+        ...
+
+    def on_cancel(self, left: Callable[[], None]) -> None:
+        """Have ``left`` called, once and on the loop, if the caller leaves before the answer."""
+        ...
+
+
+class Stream(Protocol):
+    """A call with many messages each way, handled by a coroutine that is cancelled where the caller leaves.
+
+    When the coroutine returns, what was sent is still written, and the stream ends with OK.
+    """
+
+    @property
+    def method(self) -> str:
+        """The full name."""
+        ...
+
+    @property
+    def metadata(self) -> Metadata:
+        """The caller's metadata."""
+        ...
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Monotonic seconds, None where the caller set no deadline."""
+        ...
+
+    @property
+    def peer(self) -> Peer:
+        """Who calls."""
+        ...
+
+    async def receive(self) -> bytes | None:
+        """Return the next message, None when the caller has sent its last."""
+        ...
+
+    def send(self, message: bytes) -> None:
+        """Send a message, in order; from any thread, without waiting."""
+        ...
+
+    async def sent(self, count: int) -> None:
+        """Wait until ``count`` messages in all, since the stream began, are on their way to the caller."""
+        ...
+
+    def fail(self, status: Status, text: str, trailers: Metadata = ()) -> None:
+        """End the stream with that status now, after what was sent before; its coroutine is cancelled. From any thread."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Who handles which method, by full name."""
+
+    hot: Mapping[str, Callable[[Sequence[Call]], None]] = field(default_factory=dict)
+    cold: Mapping[str, Callable[[Call], Awaitable[None]]] = field(default_factory=dict)
+    streams: Mapping[str, Callable[[Stream], Awaitable[None]]] = field(default_factory=dict)
+    first_message_only: frozenset[str] = frozenset()
+    """Streams whose caller sends one message: unary request, streamed responses."""
+
+
+class Transport(Protocol):
+    """A listener. ``start`` binds and serves, ``stop`` refuses new calls and waits for those under way."""
+
+    async def start(self) -> str:
+        """Bind and serve; return the address as bound.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls, let those under way end within ``grace_s``, then end them."""
+        ...
