@@ -1,0 +1,71 @@
+"""All commands under one name. A command's module is imported only when it is the one that was typed."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Final
+
+import typer
+
+from shoal_server.cli.failure import MISUSED, Failure
+
+# Kept here, so that `shoal --help` need not wait for gRPC, numpy and the settings to be imported.
+SUMMARIES: Final[Mapping[str, str]] = {
+    "serve": "Serve the models under a path until told to stop.",
+    "health": "Ask whether a server, or one of its models, is ready.",
+    "models": "List the models of a server, their state and batches.",
+    "infer": "Run a model of a server once.",
+    "config": "Print the configuration in force and its origins.",
+    "doctor": "Tell what is installed here and what would be slow.",
+    "version": "Print the version.",
+}
+"""Each command and the first line of its help; `shoal_server.cli.NAME.command` is the command."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return the exit code: 0, 1 for a failure, 2 for a command or configuration that is wrong."""
+    root = typer.main.get_command(_root(arguments))
+    try:
+        result = root.main(args=list(arguments) or ["--help"], prog_name="shoal", standalone_mode=False)
+    except Failure as failure:
+        _complain(str(failure))
+        return failure.exit_code
+    except typer.TyperException as error:
+        command = f"shoal {arguments[0]}" if arguments[0] in SUMMARIES else "shoal"
+        _complain(f"{error.format_message()} (`{command} --help` explains)")
+        return MISUSED
+    return int(result or 0)
+
+
+def _complain(message: str) -> None:
+    """Print one line to standard error, whatever names and texts from elsewhere are in the message."""
+    typer.echo("shoal: " + " ".join(message.split()), err=True)
+
+
+def _root(arguments: Sequence[str]) -> typer.Typer:
+    root = typer.Typer(
+        name="shoal",
+        help="A gRPC inference server for ONNX models that batches requests across callers.",
+        epilog="To begin: `shoal serve model.onnx`, then `shoal models` in another terminal.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        # Boxes and colours for people; a pipe gets plain text, and sooner.
+        rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    )
+    for name, summary in SUMMARIES.items():
+        if arguments[:1] == [name]:
+            command = import_module(f"shoal_server.cli.{name}").command
+            root.command(name, help=_help(command))(command)
+        else:
+            root.command(name, help=summary)(_not_typed)
+    return root
+
+
+def _not_typed() -> None:
+    """Stand in for a command in the list of all of them."""
+
+
+def _help(command: Callable[..., int]) -> str:
+    # \b keeps the lines of a paragraph as they are (click, "Preventing Rewrapping"; typer has inherited it).
+    return inspect.cleandoc(command.__doc__ or "").replace("\nExample:\n", "\n\b\nExample:\n")
