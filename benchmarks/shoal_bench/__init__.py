@@ -1,1 +1,1 @@
-"""The Shoal benchmarks: open-loop load, full histograms, records that can be compared."""
+"""Benchmarks: each prints its figures, and says what they were compared with in the same run."""

@@ -15,6 +15,14 @@ class VersionChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelRemarked:
+    """A model's description holds something that its owner should know and that keeps nothing from being served."""
+
+    model: str
+    warning: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionBroken:
     """A batch met a bug of ours or of a library: ``problem`` is for the log only."""
 
@@ -41,7 +49,7 @@ class ExecutionAbandoned:
     limit_s: float
 
 
-Event = VersionChanged | ExecutionBroken | BatchingStopped | ExecutionAbandoned
+Event = VersionChanged | ModelRemarked | ExecutionBroken | BatchingStopped | ExecutionAbandoned
 
 
 class Observer(Protocol):

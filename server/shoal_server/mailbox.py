@@ -11,8 +11,8 @@ T = TypeVar("T")
 class Mailbox:
     """Calls functions on the loop, in the order of the posts, waking it once for however many have gathered.
 
-    One mailbox serves all who post to a loop: an executor thread that answers a batch and then reports its end wakes the
-    loop once and not twice.
+    One mailbox serves all who post to a loop: an executor thread that answers a batch and then reports its end wakes
+    the loop once and not twice.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -93,7 +93,8 @@ class InferenceService:
             signature.check_outputs(request.outputs)
         if options.rows_limit and checked.rows > options.rows_limit:
             raise InvalidRequest(
-                f"inference request batch-size must be <= {options.rows_limit} for '{request.model}', got {checked.rows}"
+                f"inference request batch-size must be <= {options.rows_limit} for '{request.model}', "
+                f"got {checked.rows}"
             )
         now = self._clock.monotonic()
         deadline_s = now + options.default_timeout_s if request.deadline_s is None else request.deadline_s

@@ -69,8 +69,9 @@ class Gate:
     async def emptied(self) -> None:
         """Wait until nobody is inside; meaningful once the gate is closed."""
         while self.requests:
-            self._emptied = asyncio.get_running_loop().create_future()
-            await self._emptied
+            if self._emptied is None or self._emptied.done():
+                self._emptied = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._emptied)  # others may wait for the same
 
     def statistics(self) -> GateStatistics:
         """Return what is inside now."""

@@ -133,7 +133,7 @@ class Backlog(Generic[E]):
         return expired
 
     def next(self, now: float, free_slots: int) -> Dispatch[E] | WakeAt | Idle:
-        """Decide: a batch to run now, a time to ask again, or nothing to do. Call ``expire`` with this ``now`` before."""
+        """Decide: a batch to run now, a time to ask again, or nothing to do. First ``expire`` with this ``now``."""
         due = self._next_deadline()
         if due is None:
             return Idle()

@@ -188,14 +188,18 @@ class Batcher:
             work = running.work
             for ticket in work.tickets:
                 ticket.fail(ExecutionFailed(f"model '{model}' did not finish within {limit_s:g} s"))
-            running.execution.abandon()
+            bugs: list[Exception] = []
+            try:
+                running.execution.abandon()
+            except Exception as error:  # noqa: BLE001 - no thread to be had in its place, say
+                bugs.append(error)
             work.control.stop()
             self._tell(ExecutionAbandoned(model, version, len(work.tickets), limit_s))
             self._hung_in_a_row += 1
             if self._hung_in_a_row == HUNG_IN_A_ROW:
                 self._broken(f"{HUNG_IN_A_ROW} executions in a row did not finish within {limit_s:g} s")
             # A copy: the thread has answered some members, perhaps, and may go on adding to its report.
-            self._finish(running, Report(runs=list(work.report.runs)), now)
+            self._finish(running, Report(runs=list(work.report.runs), bugs=bugs), now)
 
     def _tell(self, event: Event) -> None:
         # In a turn of the loop of its own: an observer that raises, against its contract, costs no slot and no lease.

@@ -64,7 +64,7 @@ class Run:
 
 @dataclass(slots=True)
 class Report:
-    """What became of a batch. ``rows_mixed``: the outputs could not be split, so the model must not be batched again."""
+    """What became of a batch. ``rows_mixed``: the outputs could not be split, so the model is not batched again."""
 
     runs: list[Run] = field(default_factory=list)
     rows_mixed: bool = False
@@ -97,7 +97,8 @@ class BatchExecution:
             self.report.bugs.append(error)
         finally:
             for ticket in self.tickets:
-                ticket.fail(InternalError("the batch ended without an answer for this member"))
+                if not ticket.answered:
+                    ticket.fail(InternalError("the batch ended without an answer for this member"))
         return self.report
 
     def _run(self, tickets: Sequence[Ticket], *, pad: bool) -> None:

@@ -1,9 +1,9 @@
 """What one model version has done so far, in the terms of Triton's statistics extension."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shoal_server.batching.execution import Report
+from shoal_server.batching.execution import Report, Run
 from shoal_server.batching.ticket import Ticket
 
 
@@ -14,7 +14,7 @@ class Total:
     count: int = 0
     ns: int = 0
 
-    def add(self, ns: int, count: int = 1) -> None:
+    def add(self, ns: int, count: int) -> None:
         """Count ``count`` more, which took ``ns`` together."""
         self.count += count
         self.ns += ns
@@ -27,6 +27,12 @@ class Stages:
     compute_input: Total = field(default_factory=Total)
     compute_infer: Total = field(default_factory=Total)
     compute_output: Total = field(default_factory=Total)
+
+    def add(self, run: Run, count: int) -> None:
+        """Count ``count`` more, which took what the run took."""
+        self.compute_input.add(run.input_ns, count)
+        self.compute_infer.add(run.infer_ns, count)
+        self.compute_output.add(run.output_ns, count)
 
 
 @dataclass(slots=True)
@@ -47,37 +53,33 @@ class Statistics:
     stages: Stages = field(default_factory=Stages)
     batches: dict[int, Stages] = field(default_factory=dict)
 
-    def executed(self, tickets: Iterable[Ticket], report: Report, dispatched_s: float, now: float) -> None:
+    def executed(self, tickets: Sequence[Ticket], report: Report, dispatched_s: float, now: float) -> None:
         """Record a batch that ended: each member's time in all and in the queue, each run's time per stage."""
         succeeded = 0
+        lived_s = waited_s = failed_s = 0.0
         for ticket in tickets:
-            lived_ns = int((now - ticket.arrived_s) * 1e9)
             if ticket.ok:
                 succeeded += 1
-                self.success.add(lived_ns)
-                self.queue.add(int((dispatched_s - ticket.arrived_s) * 1e9))
+                lived_s += now - ticket.arrived_s
+                waited_s += dispatched_s - ticket.arrived_s
             else:
-                self.fail.add(lived_ns)
+                failed_s += now - ticket.arrived_s
+        self.success.add(int(lived_s * 1e9), succeeded)
+        self.queue.add(int(waited_s * 1e9), succeeded)
+        self.fail.add(int(failed_s * 1e9), len(tickets) - succeeded)
+        requests = succeeded
         for run in report.runs:
+            stages = self.batches.get(run.rows)
+            if stages is None:
+                stages = self.batches[run.rows] = Stages()
+            stages.add(run, 1)
+            # All requests of a batch are told once, whichever run answered them.
+            self.stages.add(run, requests)
+            requests = 0
             self.inference_count += run.rows
             self.execution_count += 1
-            self._stages(self.batches.setdefault(run.rows, Stages()), run.input_ns, run.infer_ns, run.output_ns, 1)
-        if report.runs:
             self.last_inference_s = now
-            self._stages(
-                self.stages,
-                sum(run.input_ns for run in report.runs),
-                sum(run.infer_ns for run in report.runs),
-                sum(run.output_ns for run in report.runs),
-                succeeded,
-            )
 
     def failed(self, ticket: Ticket, now: float) -> None:
         """Record a request that was admitted and never ran."""
-        self.fail.add(int((now - ticket.arrived_s) * 1e9))
-
-    @staticmethod
-    def _stages(stages: Stages, input_ns: int, infer_ns: int, output_ns: int, count: int) -> None:
-        stages.compute_input.add(input_ns, count)
-        stages.compute_infer.add(infer_ns, count)
-        stages.compute_output.add(output_ns, count)
+        self.fail.add(int((now - ticket.arrived_s) * 1e9), 1)

@@ -47,8 +47,8 @@ class Ticket:
     """An admitted request.
 
     The loop owns a ticket while it waits; a running batch owns it until the loop hears of the batch's end. Whoever
-    comes first answers: ``succeed``, ``fail`` and ``leave`` take the responder out of a one-place list, and ``list.pop``
-    is atomic, so that exactly one of them wins whichever thread it runs on.
+    comes first answers: ``succeed``, ``fail`` and ``leave`` take the responder out of a one-place list, and
+    ``list.pop`` is atomic, so that exactly one of them wins whichever thread it runs on.
 
     ``arrived_s`` and ``deadline_s`` are monotonic seconds, ``size_bytes`` the size of the request's message.
     """

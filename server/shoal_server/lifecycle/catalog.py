@@ -9,16 +9,19 @@ from shoal_server.errors import NotFound, Unavailable
 from shoal_server.lifecycle.slot import G, VersionSlot
 from shoal_server.lifecycle.states import VersionState
 
-
 _MOST_DIGITS: Final = 18  # below 2 ** 63
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry(Generic[G]):
-    """One model: its versions, ascending, and why it has none where its description failed."""
+    """One model: its versions, ascending, and why it has none where its description failed.
+
+    ``refused`` are versions that are present and were not even tried, with the reasons.
+    """
 
     versions: Mapping[int, VersionSlot[G]] = field(default_factory=dict)
     problem: str = ""
+    refused: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def newest_ready(self) -> VersionSlot[G] | None:

@@ -65,7 +65,10 @@ class WarmupTensor:
 
 @dataclass(frozen=True, slots=True)
 class Warmup:
-    """A request that runs ``count`` (>= 1) times, with ``rows`` rows (0: the model has no batch dimension), before a version is ready."""
+    """A request that runs ``count`` (>= 1) times before a version is ready.
+
+    It has ``rows`` rows; 0 where the model has no batch dimension.
+    """
 
     name: str
     rows: int
@@ -85,8 +88,8 @@ class ModelDefinition:
     name: str
     versions: Mapping[int, Path]
     policy: VersionPolicy = VersionPolicy()
-    batching: BatchingOptions = BatchingOptions()
-    runtime: RuntimeOptions = RuntimeOptions()
+    batching: BatchingOptions = field(default_factory=BatchingOptions)
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     inputs: tuple[DeclaredTensor, ...] = ()
     outputs: tuple[DeclaredTensor, ...] = ()
     warmups: tuple[Warmup, ...] = ()
@@ -101,8 +104,9 @@ class ModelDefinition:
 
     def same_serving(self, other: "ModelDefinition", version: int) -> bool:
         """Whether the other definition asks for this version to be served from the same file in the same way."""
-        return self._serving(version) == other._serving(version)
+        return self.only(version) == other.only(version)
 
-    def _serving(self, version: int) -> "ModelDefinition":
+    def only(self, version: int) -> "ModelDefinition":
+        """Return what decides how one version is served."""
         only = {version: self.versions[version]}
         return replace(self, versions=only, policy=VersionPolicy(), warnings=(), refused={})

@@ -1,13 +1,13 @@
 """Brings the versions that are wanted into service and takes the others out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from itertools import count
 from typing import Generic, Protocol, TypeVar
 
 from shoal_server.errors import LoadFailed, NotFound, Unavailable
-from shoal_server.events import Observer, VersionChanged
+from shoal_server.events import Event, ModelRemarked, Observer, VersionChanged
 from shoal_server.lifecycle.catalog import Catalog, ModelEntry
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.lifecycle.ports import LoadedModel, Loader, Source
@@ -91,7 +91,7 @@ class Manager(Generic[G]):
             raise LoadFailed("; ".join(failures))
 
     async def unload(self, model: str) -> None:
-        """Withdraw every version of a model, and give its memory back after its last request; returns when that is done.
+        """Withdraw every version of a model and give its memory back after its last request; returns when that is done.
 
         Raises:
             NotFound: no such model is known here.
@@ -138,7 +138,7 @@ class Manager(Generic[G]):
     async def _converge(self, definition: ModelDefinition) -> list[str]:
         """Load what is wanted and not yet served, then withdraw what is not wanted; return why versions failed."""
         name = definition.name
-        before = dict(self.catalog.models[name].versions) if name in self.catalog.models else {}
+        before = self._described(definition)
         unchanged = [slot for slot in before.values() if await self._serves(slot, definition)]
         served = {slot.version for slot in unchanged if slot.state is VersionState.READY}
         fresh = [
@@ -154,8 +154,18 @@ class Manager(Generic[G]):
                 group.create_task(self._load(slot))
         failures = [slot.reason for slot in fresh if slot.state is VersionState.FAILED]
         if not failures:
-            self._withdraw(slot for version, slot in before.items() if version not in definition.wanted)
+            # What serves and was overwritten by something unusable serves on.
+            keep = {*definition.wanted, *definition.refused}
+            self._withdraw(slot for version, slot in before.items() if version not in keep)
         return failures
+
+    def _described(self, definition: ModelDefinition) -> Mapping[int, VersionSlot[G]]:
+        """Take note of what a description says beside the versions; return those that there are so far."""
+        entry = self.catalog.models.get(definition.name, ModelEntry())
+        self.catalog = self.catalog.with_model(definition.name, ModelEntry(entry.versions, refused=definition.refused))
+        for warning in definition.warnings:
+            self._tell(ModelRemarked(definition.name, warning))
+        return entry.versions
 
     async def _serves(self, slot: VersionSlot[G], definition: ModelDefinition) -> bool:
         """Whether the slot serves what the definition asks for."""
@@ -235,16 +245,17 @@ class Manager(Generic[G]):
 
     def _move(self, slot: VersionSlot[G], state: VersionState, reason: str = "") -> None:
         slot.move(state, reason)
+        self._tell(VersionChanged(slot.model, slot.version, state.value, reason))
+
+    def _tell(self, event: Event) -> None:
         # In a turn of the loop of its own: an observer that raises, against its contract, leaves nothing half done.
-        event = VersionChanged(slot.model, slot.version, state.value, reason)
         asyncio.get_running_loop().call_soon(self._observer.observe, event)
 
     def _put(self, slot: VersionSlot[G]) -> None:
         """Publish a slot under its version, and withdraw what it replaces."""
-        entry = self.catalog.models.get(slot.model)
-        versions = dict(entry.versions) if entry else {}
-        replaced = versions.get(slot.version)
-        versions[slot.version] = slot
-        self.catalog = self.catalog.with_model(slot.model, ModelEntry(dict(sorted(versions.items()))))
+        entry = self.catalog.models[slot.model]
+        replaced = entry.versions.get(slot.version)
+        versions = dict(sorted({**entry.versions, slot.version: slot}.items()))
+        self.catalog = self.catalog.with_model(slot.model, ModelEntry(versions, refused=entry.refused))
         if replaced is not None and replaced is not slot:
             self._withdraw([replaced])

@@ -27,8 +27,8 @@ G = TypeVar("G", bound=Engine)
 class VersionSlot(Generic[G]):
     """A version as the catalog knows it. Loop only.
 
-    A request reaches the engine through ``lease`` alone, and ``release`` gives the lease back. A lease is a count, not an
-    object, because every request takes one. The model is unloaded after ``drained``, so never under a lease.
+    A request reaches the engine through ``lease`` alone, and ``release`` gives the lease back. A lease is a count, not
+    an object, because every request takes one. The model is unloaded after ``drained``, so never under a lease.
     """
 
     __slots__ = ("_drained", "definition", "engine", "leases", "loaded", "model", "reason", "state", "uid", "version")

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -15,6 +15,9 @@ _log = logging.getLogger(__name__)
 
 Q = TypeVar("Q", bound=Message)
 
+MOST_BYTES: Final = 1 << 18
+"""Of a message: what is asked here is small, and a map of two-byte entries takes a hundred times its size in memory."""
+
 Route = Callable[[Call], Coroutine[Any, Any, None]]
 
 
@@ -22,8 +25,10 @@ def parsed(kind: type[Q], message: bytes) -> Q:
     """Return the message's fields.
 
     Raises:
-        InvalidRequest: the bytes are no such message.
+        InvalidRequest: the bytes are no such message, or too many.
     """
+    if len(message) > MOST_BYTES:
+        raise InvalidRequest(f"a {kind.DESCRIPTOR.name} has at most {MOST_BYTES} bytes, got {len(message)}")
     try:
         return kind.FromString(message)
     except DecodeError:

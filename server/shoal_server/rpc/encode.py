@@ -30,16 +30,17 @@ class ResponseEncoder:
     def __init__(self) -> None:
         self._templates: dict[tuple[object, ...], _Template] = {}
 
-    def encode(self, outputs: Outputs, start: int, rows: int, request_id: bytes, names: tuple[str, ...]) -> bytes:
+    def encode(self, outputs: Outputs, start: int, rows: int, own: bytes, names: tuple[str, ...]) -> bytes:
         """Return the answer of ``rows`` rows from ``start`` on.
 
-        ``request_id`` is a whole field, as ``id_field`` makes it; ``names`` are the outputs wanted, empty for all.
+        ``own`` are the request's own fields of the answer, as ``id_field`` makes them; ``names`` are the outputs
+        wanted, empty for all.
         """
         key = (outputs.origin.uid, rows, names, outputs.form)
         template = self._templates.get(key)
         if template is None:
             template = self._learn(key, outputs, rows, names)
-        parts: list[bytes | memoryview] = [template.head, request_id]
+        parts: list[bytes | memoryview] = [template.head, own]
         blocks = outputs.blocks
         for index, header in zip(template.wanted, template.headers, strict=True):
             raw = blocks[index].raw(start, rows)

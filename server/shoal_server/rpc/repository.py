@@ -29,13 +29,16 @@ class RepositoryMethods:
         """Every model and version known, with its state and the reason for it."""
         response = pb.RepositoryIndexResponse()
         for name, entry in sorted(self._manager.catalog.models.items()):
-            if not entry.versions and not request.ready:
+            if not entry.versions and not entry.refused and not request.ready:
                 response.models.add(name=name, state="UNAVAILABLE", reason=entry.problem)
             for slot in entry.versions.values():
                 if slot.state is VersionState.READY or not request.ready:
                     response.models.add(
                         name=name, version=str(slot.version), state=_STATES[slot.state], reason=slot.reason
                     )
+            for number, reason in entry.refused.items():
+                if number not in entry.versions and not request.ready:
+                    response.models.add(name=name, version=str(number), state="UNAVAILABLE", reason=reason)
         return response
 
     async def load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:

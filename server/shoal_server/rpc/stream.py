@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from shoal.inference.grpc_service_pb2 import ModelInferResponse, ModelStreamInferResponse
+from shoal.inference.grpc_service_pb2 import InferParameter, ModelInferResponse, ModelStreamInferResponse
 from shoal_server.batching.ticket import Outputs
 from shoal_server.errors import ShoalError
 from shoal_server.rpc.decode import decode, parse
@@ -15,6 +15,11 @@ from shoal_server.transport.port import Stream
 MOST_IN_FLIGHT: Final = 512  # requests of one stream; a caller who reads slowly holds no more answers than this
 
 _ANSWER: Final = ModelStreamInferResponse.DESCRIPTOR.fields_by_name["infer_response"].number
+
+# Triton marks each streamed answer so. Here every request has one answer, so each is its request's last, and
+# `triton_enable_empty_final_response` asks for what never comes: an answer without outputs after the last with some.
+_LAST: Final = ModelInferResponse(parameters={"triton_final_response": InferParameter(bool_param=True)})
+_LAST_FIELD: Final = _LAST.SerializeToString()
 
 
 class _StreamResponder:
@@ -37,7 +42,8 @@ class _StreamResponder:
         self._names = names
 
     def succeed(self, outputs: Outputs, start: int, rows: int) -> None:
-        answer = self._encoder.encode(outputs, start, rows, id_field(self._request_id), self._names)
+        fields = id_field(self._request_id) + _LAST_FIELD
+        answer = self._encoder.encode(outputs, start, rows, fields, self._names)
         self._stream.send(field_header(_ANSWER, len(answer)) + answer)
 
     def fail(self, error: ShoalError) -> None:
@@ -45,7 +51,8 @@ class _StreamResponder:
         if self._ends_stream:
             self._stream.fail(status, text)
             return
-        message = ModelStreamInferResponse(error_message=text, infer_response=ModelInferResponse(id=self._request_id))
+        message = ModelStreamInferResponse(error_message=text, infer_response=_LAST)
+        message.infer_response.id = self._request_id
         self._stream.send(message.SerializeToString())
 
 

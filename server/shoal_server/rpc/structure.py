@@ -1,8 +1,8 @@
 """What a request may consist of, looked at on the wire before protobuf makes objects of it.
 
 Bounds in bytes do not bound work: an input or a parameter takes two bytes, and forty times as much in memory. A message
-of 16 MiB of empty inputs was refused after 90 seconds, in which nobody else was answered. So are names of megabytes
-and long lists of numbers, which belong in the raw contents.
+of 16 MiB of empty inputs was refused after 90 seconds, in which nobody else was answered. Names of many megabytes and
+long lists of numbers are refused for the same reason; the latter belong in the raw contents.
 """
 
 from typing import Final
@@ -79,6 +79,7 @@ class _Walk:
             self._position += size_bytes
 
     def _tensor(self, end: int) -> None:
+        name = b""
         while self._position < end:
             number, kind, size_bytes = self._next()
             self._count_field()
@@ -87,8 +88,10 @@ class _Walk:
                 continue
             if kind == _BYTES and number in _TENSOR_NAMES:
                 self._check_name(size_bytes)
+                name = name or self._message[self._position : self._position + size_bytes]
             elif kind == _BYTES and number == _SHAPE and size_bytes > _MOST_SHAPE_BYTES:
-                raise InvalidRequest(f"an input has more than {MAX_RANK} dimensions")
+                shown = name.decode(errors="replace")
+                raise InvalidRequest(f"input {shown!r:.120} has more than {MAX_RANK} dimensions")
             self._position += size_bytes
 
     def _contents(self, end: int) -> None:

@@ -20,13 +20,14 @@ from shoal_server.runtime.opening import open_session
 from shoal_server.runtime.ort_model import Origin, OrtModel
 from shoal_server.runtime.ort_session import OrtSession
 from shoal_server.runtime.run_control import TimeLimit, Unlimited, Watchdog
-from shoal_server.runtime.sizing import WORTH_TRYING_S, Sizing, choose, sized, threads_worth_trying
+from shoal_server.runtime.sizing import QUICK_S, WORTH_TRYING_S, Sizing, choose, quick, sized, threads_worth_trying
 from shoal_server.runtime.warmup import run_warmup
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
 
 _TRIALS_LIMIT_S: Final = 20.0  # a model that computes until it is stopped must not keep its loading thread for good
 _SECOND_SESSION_LIMIT_BYTES: Final = 1 << 30
+_MOST_TIMED_ROWS: Final = 256
 _TIMED_RUNS: Final = 4
 
 
@@ -72,7 +73,7 @@ class OrtLoader:
         session = _open(definition, path, definition.runtime.intra_op_threads or 1)
         with self._watchdog.limit() as limit:
             finding, recipe = self._find_batching(definition, path, session, limit)
-            session, sizing = self._size(definition, origin, session, recipe, limit)
+            session, sizing = self._size(definition, origin, session, finding, recipe, limit)
         specs = [tensor.spec for tensor in session.inputs]
         for warmup in definition.warmups:
             run_warmup(warmup, specs, lambda arrays: session.run(arrays, Unlimited()))
@@ -110,11 +111,12 @@ class OrtLoader:
         except _OutOfTimeError:
             return _decided.get(mode, Finding(batched=False, reason="it takes too long to find out about")), None
 
-    def _size(
+    def _size(  # noqa: PLR0913, PLR0917 - all that was found out so far
         self,
         definition: ModelDefinition,
         origin: Origin,
         session: OrtSession,
+        finding: Finding,
         recipe: Recipe | None,
         limit: TimeLimit,
     ) -> tuple[OrtSession, Sizing]:
@@ -125,6 +127,12 @@ class OrtLoader:
         try:
             inputs = recipe.draw(np.random.default_rng(0), Profile.ORDINARY, 1)
             run_s = self._time(_within(limit, session), inputs, WORTH_TRYING_S)
+            if run_s <= QUICK_S:
+                rows = min(definition.batching.max_rows, _MOST_TIMED_ROWS) if finding.batched else 1
+                full = recipe.draw(np.random.default_rng(0), Profile.ORDINARY, rows)
+                small = quick(self._time(_within(limit, session), full, QUICK_S))
+                if small is not None:
+                    return session, small
             threads = threads_worth_trying(self._cpus, run_s)
             if threads == 1 or origin.files.size_bytes > _SECOND_SESSION_LIMIT_BYTES:
                 return alone

@@ -45,7 +45,7 @@ def without_zipmaps(path: Path) -> Unzipped:
     graph = _graph(data)
     inside = list(fields(data, graph.value, graph.end))
     outputs = {
-        field: ValueInfoProto.FromString(data[field.value : field.end])
+        field: ValueInfoProto.FromString(bytes(data[field.value : field.end]))
         for field in inside
         if field.number == GraphProto.OUTPUT_FIELD_NUMBER
     }
@@ -58,7 +58,7 @@ def without_zipmaps(path: Path) -> Unzipped:
     sources = {node.output[0]: node.input[0] for node in zipmaps.values()}
     labels = {node.output[0]: _labels(node) for node in zipmaps.values()}
     kept = [data[field.start : field.end] for field in inside if field not in zipmaps and field not in outputs]
-    contents = [*kept, *_outputs(list(outputs.values()), sources)]
+    contents: list[bytes | memoryview] = [*kept, *_outputs(list(outputs.values()), sources)]
     head = sized(ModelProto.GRAPH_FIELD_NUMBER, sum(map(len, contents)))
     return Unzipped([data[: graph.start], head, *contents, data[graph.end :]], sources, labels)
 
@@ -73,7 +73,7 @@ def _graph(data: memoryview) -> Field:
 def _small_nodes(data: memoryview, inside: Sequence[Field]) -> Iterator[tuple[Field, NodeProto]]:
     for field in inside:
         if field.number == GraphProto.NODE_FIELD_NUMBER and field.end - field.value <= _LARGE_NODE_BYTES:
-            yield field, NodeProto.FromString(data[field.value : field.end])
+            yield field, NodeProto.FromString(bytes(data[field.value : field.end]))
 
 
 def _labels(zipmap: NodeProto) -> tuple[str, ...]:

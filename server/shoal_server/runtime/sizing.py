@@ -7,6 +7,9 @@ from typing import Final
 WORTH_TRYING_S: Final = 2e-3
 """A run that takes no longer has one thread."""
 
+QUICK_S: Final = 1e-3
+"""A full batch that takes no longer runs on one thread of the server."""
+
 _WORTH_HAVING: Final = 1.5
 
 
@@ -16,6 +19,15 @@ class Sizing:
 
     slots: int
     intra_op_threads: int
+
+
+def quick(full_batch_s: float) -> Sizing | None:
+    """Return the sizing of a model whose fullest batches are over at once; None for other models.
+
+    One thread runs more of these than the wire can bring. A second would take the interpreter's lock from the first and
+    from the loop, and take half of the rows that would have shared a batch.
+    """
+    return Sizing(1, 1) if full_batch_s <= QUICK_S else None
 
 
 def threads_worth_trying(cpus: float, run_s: float) -> int:

@@ -12,7 +12,8 @@ _VARINT: Final = 0
 _SIZED: Final = 2
 _FIXED_BYTES: Final = {1: 8, 5: 4}
 
-_MORE: Final = 0x80
+_MORE: Final = 0x80  # set in every byte of a number but its last
+_LOW: Final = 0x7F
 
 
 class Field(NamedTuple):
@@ -59,7 +60,7 @@ def varint(message: memoryview, position: int, end: int) -> tuple[int, int]:
     while position < end:
         byte = message[position]
         position += 1
-        number |= (byte & ~_MORE) << shift
+        number |= (byte & _LOW) << shift
         if byte < _MORE:
             return number, position
         shift += 7
@@ -74,7 +75,7 @@ def sized(number: int, size_bytes: int) -> bytes:
 def _encoded(number: int) -> bytes:
     encoded = bytearray()
     while number >= _MORE:
-        encoded.append(number & ~_MORE | _MORE)
+        encoded.append(number & _LOW | _MORE)
         number >>= 7
     encoded.append(number)
     return bytes(encoded)

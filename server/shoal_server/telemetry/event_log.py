@@ -9,6 +9,7 @@ from shoal_server.events import (
     Event,
     ExecutionAbandoned,
     ExecutionBroken,
+    ModelRemarked,
     Observer,
     VersionChanged,
 )
@@ -25,6 +26,8 @@ class EventLog:
             case VersionChanged(model, version, state, reason):
                 level = logging.ERROR if state == "failed" else logging.INFO if state == "ready" else logging.DEBUG
                 _log.log(level, "model %s version %d is %s%s", model, version, state, f": {reason}" if reason else "")
+            case ModelRemarked(model, warning):
+                _log.warning("model %s: %s", model, warning)
             case ExecutionBroken(model, version, problem):
                 _log.error("model %s version %d: a batch failed by a bug: %s", model, version, problem)
             case BatchingStopped(model, version):

@@ -15,8 +15,8 @@ def decode_text(name: str, raw: bytes, count: int) -> list[str]:
     """Return the ``count`` strings of a raw BYTES tensor (each: 4-byte little-endian length, then UTF-8).
 
     Raises:
-        InvalidRequest: the lengths do not add up to ``count`` elements, or there are more than ``MOST_TEXTS``, or one is
-            not UTF-8, which is all that an ONNX string tensor can hold.
+        InvalidRequest: the lengths do not add up to ``count``, there are more than ``MOST_TEXTS``, or an element is not
+            UTF-8, which is all that an ONNX string tensor can hold.
     """
     texts: list[str] = []
     position, end = 0, len(raw)

@@ -1,7 +1,7 @@
 """The transport on grpc.aio: works wherever pip does.
 
-What to know of grpc.aio: it makes one task per call, in which our coroutine only waits for a future. A cancelled call, a
-passed deadline and a closed connection all arrive there as ``CancelledError``. After ``context.abort`` the server's
+What to know of grpc.aio: it makes one task per call, in which our coroutine only waits for a future. A cancelled call,
+a passed deadline and a closed connection all arrive there as ``CancelledError``. After ``context.abort`` the server's
 ``stop`` returns before handlers have cleaned up (grpc/grpc#37239), so errors are set on the context and returned.
 """
 
@@ -16,8 +16,8 @@ import grpc
 import grpc.aio
 
 from shoal_server.clock import Clock
-from shoal_server.transport.grpcio_calls import Context, GrpcioCall, GrpcioStream
 from shoal_server.mailbox import Mailbox
+from shoal_server.transport.grpcio_calls import Context, GrpcioCall, GrpcioStream
 from shoal_server.transport.port import Call, Routes, Status, Stream
 
 _log = logging.getLogger(__name__)
@@ -56,6 +56,10 @@ class GrpcioTransport:
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_metadata_size", options.max_metadata_bytes),
                 ("grpc.absolute_max_metadata_size", options.max_metadata_bytes),
+                # By default grpc cancels calls at random, with CANCELLED, once 1,000 wait to be taken: a burst on one
+                # connection. Whom to refuse, and with what, is for admission to say.
+                ("grpc.server.max_pending_requests", options.max_calls),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * options.max_calls),
                 # Otherwise a second server on the same port takes half of the first one's connections, silently.
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_permit_without_calls", 1),

@@ -31,10 +31,12 @@ class Exchange:
 
     @property
     def metadata(self) -> Metadata:
+        """The caller's metadata."""
         return tuple(self._context.invocation_metadata() or ())
 
     @property
     def peer(self) -> Peer:
+        """Who calls."""
         return Peer(self._context.peer())
 
     def _end(self, status: Status, text: str, trailers: Metadata) -> None:
@@ -58,13 +60,16 @@ class GrpcioCall(Exchange):
         self._failure: tuple[Status, str, Metadata] | None = None
 
     def reply(self, message: bytes) -> None:
+        """End the call with OK; from any thread."""
         self._mailbox.post(self._resolve, message)
 
     def fail(self, status: Status, text: str, trailers: Metadata = ()) -> None:
+        """End the call with another status; from any thread."""
         self._failure = (status, text, trailers)
         self._mailbox.post(self._resolve, b"")
 
     def on_cancel(self, left: Callable[[], None]) -> None:
+        """Have ``left`` called if the caller leaves before the answer."""
         self._left = left
 
     def leave(self) -> None:
@@ -85,7 +90,9 @@ class GrpcioStream(Exchange):
 
     __slots__ = ("_failure", "_first", "_over", "_reads", "_route", "_sent", "_unsent", "_wake", "_written")
 
-    def __init__(self, method: str, context: Context, mailbox: Mailbox, clock: Clock, first: bytes | None = None) -> None:
+    def __init__(
+        self, method: str, context: Context, mailbox: Mailbox, clock: Clock, first: bytes | None = None
+    ) -> None:
         super().__init__(method, context, mailbox, clock)
         self._first = first
         self._reads = first is None

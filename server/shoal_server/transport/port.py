@@ -1,7 +1,8 @@
 """The port between the wire and the application: calls as bytes. Knows no protobuf; no adapter knows the application.
 
-Two kinds of methods. *Hot* ones are handled synchronously, in lists, with no task of their own per call; *cold* ones are
-coroutines. An adapter answers methods that are not routed with UNIMPLEMENTED, and a coroutine that raises with INTERNAL.
+Two kinds of methods. *Hot* ones are handled synchronously, in lists, with no task of their own per call; *cold* ones
+are coroutines. An adapter answers methods that are not routed with UNIMPLEMENTED, and a coroutine that raises with
+INTERNAL.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -122,7 +123,7 @@ class Stream(Protocol):
         ...
 
     def fail(self, status: Status, text: str, trailers: Metadata = ()) -> None:
-        """End the stream with that status now, after what was sent before; its coroutine is cancelled. From any thread."""
+        """End the stream with that status, after what was sent before; its coroutine is cancelled. From any thread."""
         ...
 
 

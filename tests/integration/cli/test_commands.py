@@ -11,6 +11,8 @@ import pytest
 from shoal_server.cli.root import run
 from shoal_testing import models
 
+pytestmark = pytest.mark.timeout(55)  # above conftest's WAIT_S
+
 
 @pytest.fixture(scope="module")
 def address(serve: Callable[[Path], str], tmp_path_factory: pytest.TempPathFactory) -> str:

@@ -7,18 +7,20 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 import pytest
+from blockbuster import BlockBuster
 
 # Imported here and not in a test: scikit-learn and skl2onnx take many seconds, which no test's time limit should cover.
 import shoal_server.demo.__main__ as demo
 from shoal_server.demo import models
 from shoal_server.demo.models import DEMO_MODELS, model_file
 
-pytestmark = pytest.mark.timeout(55)
+pytestmark = pytest.mark.timeout(55)  # it starts processes, which takes long on a machine that is busy with other tests
 
 
-@pytest.fixture
-def blockbuster() -> None:
-    """Not here: what runs in this process is a client, and grpc.aio blocks when its last channel goes (0.2 s)."""
+@pytest.fixture(autouse=True)
+def _a_client_may_block(blockbuster: BlockBuster) -> None:
+    """Of what runs in this process only: grpc.aio blocks when its last channel goes (0.2 s)."""
+    blockbuster.deactivate()
 
 
 def test_the_demo_answers_as_scikit_learn_does_and_ends_well(

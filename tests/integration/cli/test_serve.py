@@ -10,6 +10,8 @@ import pytest
 from shoal_server.cli.root import run
 from shoal_testing import models
 
+pytestmark = pytest.mark.timeout(55)  # above conftest's WAIT_S
+
 Shoal = Callable[..., Any]
 ANYWHERE = ("--address", "127.0.0.1:0")
 

@@ -1,0 +1,125 @@
+"""The tiny model's inferences per second, over the calls per second of a bare echo with the same bytes.
+
+Both servers run throughout, each in its own process; the rounds alternate, so that a machine whose speed drifts drifts
+for both, and the ratio of each round stands for itself.
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc.aio
+import numpy as np
+
+from shoal.inference import grpc_service_pb2 as pb
+from shoal_bench.load import Load, closed_loop
+from shoal_bench.process import MeasuredProcess, running
+
+_SERVICE: Final = "/inference.GRPCInferenceService"
+_MODEL: Final = "digits"
+_WARM_UP_CALLS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``in_flight`` calls at once, ``calls`` per round and side, ``rounds``; each >= 1."""
+
+    in_flight: int
+    calls: int
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of one round: calls per second, CPU microseconds of the server per call, latencies in milliseconds."""
+
+    rate: float
+    cpu_us: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Both sides of one round, and the mean rows per batch of the server in it."""
+
+    server: Side
+    echo: Side
+    mean_batch: float
+
+
+async def measure(options: Options, models: Path | None, progress: Callable[[str], None]) -> list[Round]:
+    """Run the servers, and the rounds against them; ``models`` is a folder of the demo models, None to train them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = models or Path(scratch)
+        if models is None:
+            await _train(folder)
+        async with running("-m", "shoal_server", "serve", str(folder), "--address", "127.0.0.1:0") as server:
+            channel = grpc.aio.insecure_channel(server.address)
+            question = await _question(channel)
+            answer = await _method(channel, "ModelInfer")(question)
+            async with running("-m", "shoal_bench.echo", str(len(answer))) as echo:
+                echo_channel = grpc.aio.insecure_channel(echo.address)
+                rounds = []
+                for number in range(1, options.rounds + 1):
+                    before = await _executed(channel)
+                    served = await _side(server, channel, question, options)
+                    after = await _executed(channel)
+                    echoed = await _side(echo, echo_channel, question, options)
+                    rounds.append(Round(served, echoed, (after[0] - before[0]) / (after[1] - before[1])))
+                    progress(
+                        f"round {number}: server {served.rate:.0f}/s ({served.cpu_us:.0f} us CPU a call), echo "
+                        f"{echoed.rate:.0f}/s ({echoed.cpu_us:.0f} us), ratio {served.rate / echoed.rate:.2f}, mean "
+                        f"batch {rounds[-1].mean_batch:.1f}"
+                    )
+                await echo_channel.close()
+            await channel.close()
+    return rounds
+
+
+async def _train(folder: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "shoal_server.demo.models", str(folder)), stdout=asyncio.subprocess.DEVNULL
+    )
+    if await process.wait():
+        raise RuntimeError("the demo models could not be trained")
+
+
+async def _question(channel: grpc.aio.Channel) -> bytes:
+    ask = _method(channel, "ModelMetadata")
+    metadata = pb.ModelMetadataResponse.FromString(
+        await ask(pb.ModelMetadataRequest(name=_MODEL).SerializeToString(), wait_for_ready=True)
+    )
+    columns = metadata.inputs[0].shape[1]
+    row = np.random.default_rng(0).uniform(0, 16, (1, columns)).astype(np.float32)
+    request = pb.ModelInferRequest(model_name=_MODEL, raw_input_contents=[row.tobytes()])
+    request.inputs.add(name=metadata.inputs[0].name, datatype="FP32", shape=[1, columns])
+    return request.SerializeToString()
+
+
+async def _executed(channel: grpc.aio.Channel) -> tuple[int, int]:
+    """Return the rows and the batches that the server has run."""
+    ask = _method(channel, "ModelStatistics")
+    response = pb.ModelStatisticsResponse.FromString(
+        await ask(pb.ModelStatisticsRequest(name=_MODEL).SerializeToString())
+    )
+    return response.model_stats[0].inference_count, response.model_stats[0].execution_count
+
+
+async def _side(process: MeasuredProcess, channel: grpc.aio.Channel, question: bytes, options: Options) -> Side:
+    infer = _method(channel, "ModelInfer")
+    await closed_loop(lambda: infer(question), min(_WARM_UP_CALLS, options.calls), options.in_flight)
+    cpu_s = process.cpu_s()
+    load: Load = await closed_loop(lambda: infer(question), options.calls, options.in_flight)
+    cpu_us = (process.cpu_s() - cpu_s) / options.calls * 1e6
+    return Side(load.rate, cpu_us, load.percentile_s(0.5) * 1e3, load.percentile_s(0.99) * 1e3)
+
+
+def _method(channel: grpc.aio.Channel, name: str) -> "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]":
+    """Return a method of the server that takes and gives bytes, so that the client costs little."""
+    method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"{_SERVICE}/{name}")
+    return method

@@ -1,0 +1,97 @@
+"""Runs of a loaded model: alone, together, failing, interrupted."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from shoal_server.errors import ExecutionFailed
+from shoal_server.lifecycle.ports import Interrupt
+from shoal_server.runtime.ort_model import OrtModel
+from shoal_server.runtime.run_control import Unlimited
+from shoal_testing import models
+
+Load = Callable[..., OrtModel]
+
+
+def test_an_answer_is_bit_equal_to_the_runtimes_own(load: Load) -> None:
+    model = load(models.mlp())
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(models.mlp(), options, providers=["CPUExecutionProvider"])
+    random = np.random.default_rng(0)
+    for rows in (1, 2, 7, 64):
+        x = random.normal(size=(rows, 64)).astype(np.float32)
+        (bare,) = session.run(None, {"x": x})
+        assert model.run([x], Unlimited())[0].tobytes() == bare.tobytes()
+
+
+def test_several_threads_may_run_one_model(load: Load) -> None:
+    model = load(models.mlp())
+    random = np.random.default_rng(0)
+    inputs = [random.normal(size=(rows % 5 + 1, 64)).astype(np.float32) for rows in range(200)]
+    alone = [model.run([x], Unlimited())[0].tobytes() for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda x: model.run([x], Unlimited())[0].tobytes(), inputs))
+    assert together == alone
+
+
+def test_a_value_out_of_range_is_the_callers_fault_and_harms_nobody(load: Load) -> None:
+    model = load(models.gather())
+    with pytest.raises(ExecutionFailed) as failed:
+        model.run([np.array([[1, 8]])], Unlimited())
+    assert failed.value.caller_at_fault
+    assert str(failed.value) == (
+        "Gather node 'lookup': indices element out of data bounds, idx=8 must be within the inclusive range [-8,7]"
+    )
+    (vectors,) = model.run([np.array([[7]])], Unlimited())
+    assert vectors[0, 0, 0] == 7
+
+
+def test_shapes_that_do_not_go_together_are_the_callers_fault(load: Load) -> None:
+    model = load(models.two_inputs_two_outputs())
+    with pytest.raises(ExecutionFailed) as failed:
+        model.run([np.ones((2, 3), np.float32), np.ones((5, 3), np.float32)], Unlimited())
+    assert failed.value.caller_at_fault
+    assert "Add node" in str(failed.value) or "Sub node" in str(failed.value)
+
+
+class Stopper:
+    """Ends a run from another thread as soon as it is told how."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+
+    def on_stop(self, interrupt: Interrupt) -> None:
+        self.threads.append(threading.Thread(target=interrupt))
+        self.threads[-1].start()
+
+
+def test_a_run_can_be_interrupted_from_another_thread(load: Load) -> None:
+    model = load(models.endless())
+    stopper = Stopper()
+    with pytest.raises(ExecutionFailed, match=r"^the run was interrupted$") as failed:
+        model.run([np.ones((1, 2), np.float32), np.array(1 << 40)], stopper)
+    assert not failed.value.caller_at_fault
+    for thread in stopper.threads:
+        thread.join()
+    (y,) = model.run([np.ones((1, 2), np.float32), np.array(2)], Unlimited())
+    assert y.tolist() == [[3, 3]]
+
+
+def test_an_interrupt_that_comes_too_late_does_nothing(load: Load) -> None:
+    interrupts: list[Interrupt] = []
+
+    class Keeper:
+        def on_stop(self, interrupt: Interrupt) -> None:
+            interrupts.append(interrupt)
+
+    model = load(models.vector())
+    x = np.ones(3, np.float32)
+    model.run([x], Keeper())
+    interrupts[0]()
+    interrupts[0]()
+    assert model.run([x], Unlimited())[0].tolist() == [2, 2, 2]
