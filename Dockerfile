@@ -12,6 +12,12 @@ COPY . .
 RUN make install-server PREFIX=/opt/shoal
 
 FROM python:${PYTHON_VERSION}-slim
+# ONNX Runtime's StringNormalizer, which scikit-learn's text models use, asks for this locale and does not load without.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends locales \
+    && echo "en_US.UTF-8 UTF-8" > /etc/locale.gen \
+    && locale-gen \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin shoal
 COPY --from=build /opt/shoal /opt/shoal
 ENV PATH=/opt/shoal/bin:$PATH
