@@ -12,26 +12,38 @@ T = TypeVar("T")
 
 
 class _Work:
-    """One piece of work. ``abandoned`` is written on the loop and read by the thread when the work is over."""
+    """One piece of work: it ends or is abandoned, whichever takes the one token first (``list.pop`` is atomic)."""
 
-    __slots__ = ("_threads", "abandoned", "done", "work")
+    __slots__ = ("_abandoned", "_threads", "_token", "done", "work")
 
     def __init__(self, threads: "Threads", work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         self._threads = threads
         self.work = work
         self.done = done
-        self.abandoned = False
+        self._abandoned = False
+        self._token: list[None] = [None]
 
     def abandon(self) -> None:
-        """Give up on it; its thread ends with it, and another takes its place now."""
-        if not self.abandoned:
-            self.abandoned = True
+        """Give up on it; unless it is over by now, its thread ends with it, and another takes its place."""
+        self._abandoned = True
+        if self._take_token():
             self._threads.replace_one()
+
+    def end(self) -> bool:
+        """The work is over; return whether its thread goes on. On the thread."""
+        return self._take_token()
 
     def finish(self, result: object) -> None:
         """Report the result; on the loop."""
-        if not self.abandoned:
+        if not self._abandoned:
             self.done(result)
+
+    def _take_token(self) -> bool:
+        try:
+            self._token.pop()
+        except IndexError:
+            return False
+        return True
 
 
 class Threads:
@@ -88,7 +100,7 @@ class Threads:
     def _serve(self) -> None:
         while (item := self._queue.get()) is not None:
             result = item.work()
-            if item.abandoned:
+            if not item.end():
                 return
             try:
                 self._mailbox.post(item.finish, result)

@@ -1,0 +1,112 @@
+"""The executor port on virtual time, with the gaps that real threads have.
+
+Work starts some time after ``submit``, it gives its answers while it runs, and the loop hears of its end some time
+after that: cancels, deadlines and the execution limit fall into each of these gaps.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from shoal_testing.virtual_threads import VirtualThreads
+from shoal_testing.virtual_time import virtual_loop
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+T = TypeVar("T")
+
+
+class FakeExecution(Generic[T]):
+    """Work under way, from ``submit`` until ``done`` or ``abandon``."""
+
+    def __init__(self, executor: "FakeExecutor", work: Callable[[], T], done: Callable[[T], None]) -> None:
+        self.work: Any = work  # to the tests it is what it is, a BatchExecution
+        self.submitted_s = virtual_loop().time()
+        self.abandoned = False
+        self._executor = executor
+        self._done = done
+        self._result: list[T] = []
+
+    def abandon(self) -> None:
+        assert self in self._executor.executions, "an execution is abandoned at most once, and before its end"
+        self.abandoned = True
+        self._executor.abandoned += 1
+        self._executor.executions.remove(self)
+
+    def run(self) -> None:
+        """On the thread."""
+        self._result.append(self.work())
+
+    def finish(self) -> None:
+        """On the loop, when word of the end has arrived."""
+        if not self.abandoned:
+            self._executor.executions.remove(self)
+            self._done(self._result.pop())
+
+
+class FakeExecutor:
+    """``batching.executor.Executor``. The gaps are asked for anew for each piece of work."""
+
+    def __init__(
+        self,
+        threads: VirtualThreads,
+        *,
+        start_after_s: Callable[[], float] = lambda: 0.0,
+        done_after_s: Callable[[], float] = lambda: 0.0,
+        submitted: Callable[[Any], None] = lambda _work: None,
+    ) -> None:
+        self.executions: list[FakeExecution[Any]] = []
+        """Under way, that is neither ended as far as the loop knows nor abandoned."""
+        self.submitted = 0
+        self.abandoned = 0
+        self._threads = threads
+        self._start_after_s = start_after_s
+        self._done_after_s = done_after_s
+        self._on_submit = submitted
+
+    def submit(self, work: Callable[[], T], done: Callable[[T], None]) -> FakeExecution[T]:
+        self._on_submit(work)
+        self.submitted += 1
+        execution = FakeExecution(self, work, done)
+        self.executions.append(execution)
+        loop = virtual_loop()
+        self._threads.start(
+            execution.run,
+            lambda: void(loop.call_later(self._done_after_s(), execution.finish)),
+            after_s=self._start_after_s(),
+        )
+        return execution
+
+
+class FakeInThread:
+    """``lifecycle.manager.InThread``: work that pauses on virtual time; it starts ``after_s()`` seconds late."""
+
+    def __init__(self, threads: VirtualThreads, after_s: Callable[[], float] = lambda: 0.0) -> None:
+        self._threads = threads
+        self._after_s = after_s
+
+    def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
+        future: Future[T] = virtual_loop().create_future()
+        outcome: list[T | Exception] = []
+
+        def run() -> None:
+            try:
+                outcome.append(work())
+            except Exception as error:  # noqa: BLE001 - it is raised where the work is awaited
+                outcome.append(error)
+
+        def ended() -> None:
+            result = outcome.pop()
+            if future.done():
+                return  # whoever asked has been cancelled
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self._threads.start(run, ended, after_s=self._after_s())
+        return future
+
+
+def void(_value: object) -> None:
+    """Drop a value, where a callback must not return one."""

@@ -1,0 +1,116 @@
+"""A manager over fakes, with an engine that only remembers what happened to it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
+
+from shoal_server.errors import LoadFailed, ShoalError
+from shoal_server.events import Observer, VersionChanged
+from shoal_server.lifecycle.definition import ModelDefinition
+from shoal_server.lifecycle.manager import Manager
+from shoal_server.lifecycle.ports import LoadedModel
+from shoal_server.lifecycle.slot import VersionSlot
+from shoal_server.lifecycle.states import VersionState
+from shoal_testing.fake_executor import FakeInThread, void
+from shoal_testing.fake_model import FakeModel
+from shoal_testing.fakes import FakeLoader, FakeSource, RecordingObserver
+from shoal_testing.virtual_threads import VirtualThreads
+from shoal_testing.virtual_time import run_virtual, virtual_loop
+
+LOAD_S = 0.1
+
+
+class Engine:
+    """Knows who broke it and whether it was closed."""
+
+    def __init__(self, loaded: LoadedModel, broken: Callable[[str], None]) -> None:
+        self.loaded = loaded
+        self.broken = broken
+        self.failed: list[ShoalError] = []
+        self.closed = False
+
+    def fail_waiting(self, error: ShoalError) -> None:
+        self.failed.append(error)
+
+    def close(self) -> None:
+        assert not self.closed
+        self.closed = True
+
+
+class ManagerRig:
+    """A manager over fakes. ``scripts`` says by model and version what happens ``LOAD_S`` into its load."""
+
+    def __init__(
+        self, definitions: Sequence[ModelDefinition | tuple[str, LoadFailed]], observer: Observer | None = None
+    ) -> None:
+        self.threads = VirtualThreads(virtual_loop())
+        self.source = FakeSource(*(item for item in definitions if isinstance(item, ModelDefinition)))
+        self.source.models |= dict(item for item in definitions if isinstance(item, tuple))
+        self.loader = FakeLoader(self._make)
+        self.observer = RecordingObserver()
+        self.scripts: dict[tuple[str, int], Callable[[], None]] = {}
+        self.engines: list[Engine] = []
+        self.manager: Manager[Engine] = Manager(
+            self.source, self.loader, self._engine, FakeInThread(self.threads), observer or self.observer
+        )
+
+    def slot(self, version: str = "", model: str = "m") -> VersionSlot[Engine]:
+        return self.manager.catalog.resolve(model, version)
+
+    def states(self, model: str = "m") -> dict[int, str]:
+        return {version: slot.state.value for version, slot in self.manager.catalog.models[model].versions.items()}
+
+    def told(self) -> list[tuple[int, str]]:
+        return [(event.version, event.state) for event in self.observer.of(VersionChanged)]
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        return asyncio.get_running_loop().create_task(work)
+
+    def pause(self, pause_s: float) -> Callable[[], None]:
+        return lambda: void(self.threads.pause(pause_s))
+
+    def _make(self, wanted: ModelDefinition, version: int) -> FakeModel:
+        self.threads.pause(LOAD_S)
+        self.scripts.get((wanted.name, version), lambda: None)()
+        return FakeModel()
+
+    def _engine(self, slot: VersionSlot[Engine], loaded: LoadedModel, broken: Callable[[str], None]) -> Engine:
+        assert slot.state is VersionState.LOADING, "an engine is made before its version is ready"
+        self.scripts.get(("engine", 0), lambda: None)()
+        self.engines.append(Engine(loaded, broken))
+        return self.engines[-1]
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def run_manager(
+    test: Callable[[ManagerRig], Coroutine[Any, Any, None]],
+    *definitions: ModelDefinition | tuple[str, LoadFailed],
+    observer: Observer | None = None,
+    seed: int = 0,
+) -> None:
+    """Run a test; afterwards nothing is loaded that no hanging load holds, and each model was closed once."""
+
+    async def main() -> None:
+        rig = ManagerRig(definitions, observer)
+        try:
+            await test(rig)
+            await rig.manager.close()
+            assert all(model.closed for model in rig.loader.loaded)
+            assert not any(model.violations for model in rig.loader.loaded)
+            assert all(engine.closed for engine in rig.engines)
+        finally:
+            rig.threads.close()
+
+    run_virtual(main(), seed)
+
+
+def changed(wanted: ModelDefinition) -> ModelDefinition:
+    """The same model, to be served in another way."""
+    return replace(wanted, batching=replace(wanted.batching, delay_s=wanted.batching.delay_s + 0.001))

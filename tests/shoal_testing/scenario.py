@@ -1,0 +1,240 @@
+"""What happens in one simulation, drawn from a seed: pure data, to be read, cut down and repeated."""
+
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from random import Random
+
+from shoal_server.lifecycle.definition import ModelDefinition
+from shoal_server.options import AdmissionOptions, BatchingOptions
+from shoal_testing.fake_model import Kind, Poison
+
+HORIZON_S = 4.0  # requests come and models change within these seconds
+BIAS = 7  # what is sent as the optional input
+LIMIT_S = 3.0  # of an execution; more than the longest honest one
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """One model: what it is, how it is served and how fast it runs."""
+
+    name: str
+    kind: Kind
+    versions: tuple[int, ...]
+    batching: BatchingOptions
+    instances: int
+    run_s: float
+    row_s: float
+    obeys: bool
+    """Whether it ends early where it is interrupted."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One request. Those of one instant come in one list."""
+
+    at_s: float
+    number: int
+    model: str
+    version: str
+    rows: int
+    width: int
+    size_bytes: int
+    within_s: float | None
+    timeout_s: float | None
+    cancel_after_s: float | None
+    poison: Poison | None
+    bias: bool
+    malformed: bool
+    breaks_encoder: bool
+
+
+class Change(Enum):
+    """What an operator does to a model."""
+
+    LOAD = auto()
+    UNLOAD = auto()
+    TOUCH = auto()  # the files are written anew
+    PUBLISH = auto()  # one more version
+    RETIRE = auto()  # the lowest version is deleted
+    ROLL_BACK = auto()  # the highest version is deleted
+    GARBLE = auto()  # the highest version is half written
+    TUNE = auto()  # other options
+    SPOIL = auto()  # loads fail from now on
+    CRASH = auto()  # loads raise what nobody expects
+    STALL = auto()  # loads never end
+    MEND = auto()
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A change, after which the model is loaded anew (unless it is UNLOAD); its caller may leave before the end."""
+
+    at_s: float
+    model: str
+    change: Change
+    cancel_after_s: float | None
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """All of one simulation. The ``_gap_s`` are upper bounds of random delays."""
+
+    seed: int
+    models: tuple[ModelPlan, ...]
+    arrivals: tuple[Arrival, ...]
+    operations: tuple[Operation, ...]
+    slots: int
+    admission: AdmissionOptions
+    start_gap_s: float
+    done_gap_s: float
+    answer_gap_s: float
+    load_gap_s: float
+    tick_s: float
+    shutdown_at_s: float
+    slow_s: float = field(default=2 * LIMIT_S)
+
+
+def drawn(seed: int) -> Scenario:
+    """Draw a scenario; each seed has its own bounds, speeds and troubles."""
+    random = Random(seed)
+    models = tuple(_model(random, index) for index in range(random.choice([1, 1, 2, 3, 4])))
+    tight = random.random() < 0.3
+    trouble = random.choice([0.0, 0.02, 0.1])
+    busy = random.choice([20, 40, 80, 120])
+    return Scenario(
+        seed=seed,
+        models=models,
+        arrivals=_arrivals(random, models, busy, trouble),
+        operations=_operations(random, models) if random.random() < 0.6 else (),
+        slots=random.choice([1, 1, 2, 4]),
+        admission=AdmissionOptions(random.randint(1, 30), random.randint(5, 100), random.randint(500, 5000))
+        if tight
+        else AdmissionOptions(),
+        start_gap_s=random.choice([0.0, 0.0, 0.002, 0.02]),
+        done_gap_s=random.choice([0.0, 0.0, 0.002, 0.02, 2 * LIMIT_S]),
+        answer_gap_s=random.choice([0.0, 0.0, 0.0, 0.003]),
+        load_gap_s=random.choice([0.0, 0.05, 0.5]),
+        tick_s=random.choice([0.0, 0.0, 0.001]),
+        shutdown_at_s=HORIZON_S * random.choice([random.random(), 1.0, 2.0, 2.0]),
+    )
+
+
+def changed(described: ModelDefinition, change: Change) -> ModelDefinition:
+    """Return the description after a change that shows in it."""
+    versions = dict(described.versions)
+    lowest, highest = min(versions), max(versions)
+    match change:
+        case Change.TUNE:
+            batching = replace(described.batching, delay_s=described.batching.delay_s + 0.001)
+            return replace(described, batching=batching)
+        case Change.PUBLISH:
+            versions[highest + 1] = versions[highest]
+        case Change.RETIRE if lowest != highest:
+            del versions[lowest]
+        case Change.ROLL_BACK if lowest != highest:
+            del versions[highest]
+        case Change.GARBLE if lowest != highest:
+            del versions[highest]
+            return replace(described, versions=versions, refused={highest: "half written"})
+    return replace(described, versions=versions)
+
+
+def _model(random: Random, index: int) -> ModelPlan:
+    kind = random.choice([Kind.ROWS] * 5 + [Kind.OPTIONAL, Kind.TEXT, Kind.WHOLE, Kind.MIXING, Kind.LYING])
+    max_rows = random.choice([1, 2, 4, 8, 16])
+    tight = random.random() < 0.3
+    return ModelPlan(
+        name=f"m{index}",
+        kind=kind,
+        versions=tuple(sorted(random.sample(range(1, 6), random.choice([1, 1, 2])))),
+        batching=BatchingOptions(
+            max_rows=max_rows,
+            rows_limit=random.choice([0, 0, 0, max_rows]),
+            delay_s=random.choice([0.0, 0.0, 0.0, 0.005, 0.05]),
+            preferred_rows=random.choice([(), (), (2,), (2, 4)]) if max_rows >= 4 else (),
+            allowed_rows=random.choice([(), (), (max_rows,), (1, 4, 16)]),
+            max_queued_requests=random.randint(1, 12) if tight else 8192,
+            max_queued_rows=random.randint(1, 40) if tight else 1 << 20,
+            max_queued_bytes=random.randint(200, 3000) if tight else 1 << 30,
+            default_timeout_s=random.choice([0.05, 5.0, 20.0]),
+            execution_limit_s=LIMIT_S,
+        ),
+        instances=random.choice([0, 0, 1, 2]),
+        run_s=random.choice([0.0, 0.002, 0.01, 0.02]),
+        row_s=random.choice([0.0, 0.0005]),
+        obeys=random.random() < 0.5,
+    )
+
+
+def _arrivals(random: Random, models: tuple[ModelPlan, ...], busy: int, trouble: float) -> tuple[Arrival, ...]:
+    """Draw bursts of requests: exponential gaps between them, geometric numbers in them."""
+    arrivals: list[Arrival] = []
+    rate_hz = random.choice([busy / HORIZON_S, 20 * busy / HORIZON_S])  # all the time, or all at once
+    at_s = random.random() * HORIZON_S / 2
+    leaving = random.choice([0.0, 0.1, 0.5])
+    urgency = random.choice([0.0, 0.3])
+    patience_s = random.choice([0.005, 0.03, 0.2])
+    mixed = random.random() < 0.4
+    while len(arrivals) < busy:
+        burst = 1 if random.random() < 0.6 else random.randint(2, 12)
+        arrivals += [
+            _arrival(
+                random,
+                random.choice(models),
+                at_s,
+                number=len(arrivals) + 1 + index,
+                trouble=trouble,
+                leaves_s=random.expovariate(20) if random.random() < leaving else None,
+                within_s=random.expovariate(1 / patience_s) if random.random() < urgency else None,
+                mixed=mixed,
+            )
+            for index in range(burst)
+        ]
+        at_s += random.expovariate(rate_hz) * burst
+    return tuple(arrivals)
+
+
+def _arrival(  # noqa: PLR0913 - what the whole scenario decides
+    random: Random,
+    model: ModelPlan,
+    at_s: float,
+    *,
+    number: int,
+    trouble: float,
+    leaves_s: float | None,
+    within_s: float | None,
+    mixed: bool,
+) -> Arrival:
+    max_rows = model.batching.max_rows
+    troubled = random.random() < trouble
+    return Arrival(
+        at_s=at_s,
+        number=number,
+        model=model.name if random.random() < 0.98 else "nobody",
+        version=random.choice([str(random.choice(model.versions)), "3", "99"]) if random.random() < 0.15 else "",
+        rows=random.choice([0, 1, 2, max_rows - 1, max_rows, max_rows + 1, 2 * max_rows]) if mixed else 1,
+        width=random.choice([0, 1, 1, 2]) if mixed else 1,
+        size_bytes=random.randint(1, 300),
+        within_s=random.choice([0.0, within_s]) if within_s is not None and random.random() < 0.1 else within_s,
+        timeout_s=random.expovariate(10) if random.random() < 0.05 else None,
+        cancel_after_s=random.choice([0.0, leaves_s]) if leaves_s is not None else None,
+        poison=random.choice([Poison.REFUSED, Poison.REFUSED, Poison.CRASH, Poison.HANG, Poison.SLOW])
+        if troubled
+        else None,
+        bias=model.kind is Kind.OPTIONAL and random.random() < 0.3,
+        malformed=random.random() < trouble,
+        breaks_encoder=random.random() < trouble / 2,
+    )
+
+
+def _operations(random: Random, models: tuple[ModelPlan, ...]) -> tuple[Operation, ...]:
+    changes = [*Change, Change.LOAD, Change.TOUCH, Change.TOUCH, Change.PUBLISH, Change.PUBLISH, Change.MEND]
+    return tuple(
+        Operation(
+            at_s=random.random() * HORIZON_S,
+            model=random.choice(models).name,
+            change=random.choice(changes),
+            cancel_after_s=random.random() / 2 if random.random() < 0.2 else None,
+        )
+        for _ in range(random.randint(1, 12))
+    )

@@ -1,0 +1,345 @@
+"""Plays a scenario on the whole core and holds it against what must always be true.
+
+While it runs, at every instant at which nothing more can happen: all that is admitted is accounted for, bounds hold, no
+request waits beyond its deadline, and none waits while a slot is free and its batch could run. At the end: everyone was
+answered exactly once with what is theirs, nobody who left the line was computed, and nothing is left.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, Final
+
+import numpy as np
+
+from shoal_server.batching.batcher import Batcher
+from shoal_server.batching.ticket import Ticket
+from shoal_server.errors import LoadFailed, NotFound
+from shoal_server.events import VersionChanged
+from shoal_server.lifecycle.definition import ModelDefinition
+from shoal_server.tensors.spec import Tensor
+from shoal_testing.core import Core, Sent
+from shoal_testing.fake_model import FakeModel, Kind, Speed
+from shoal_testing.fakes import definition, tensor
+from shoal_testing.scenario import BIAS, HORIZON_S, Arrival, Change, ModelPlan, Operation, Scenario, changed
+from shoal_testing.verdict import judge
+from shoal_testing.virtual_threads import FOR_EVER
+from shoal_testing.virtual_time import VirtualTimeLoop, run_virtual
+
+SETTLED_S: Final = 60.0  # after the last event, everything must have come to rest
+TURN_S: Final = 20e-6
+
+
+@dataclass(eq=False)
+class Tracked:
+    """A request as the simulation knows it."""
+
+    arrival: Arrival
+    sent: Sent
+    cells: np.ndarray[Any, Any]
+    """What it sends as ``x``."""
+    batcher: Batcher | None = None
+    submitted_s: float | None = None
+    batch: Sequence["Tracked"] = ()
+    left_s: float | None = None
+    refusal_was_right: str = ""
+    """Why it was rightly refused; empty where nothing speaks for it."""
+
+    @property
+    def ticket(self) -> Ticket:
+        assert self.sent.admission is not None
+        return self.sent.admission.ticket
+
+    @property
+    def waits(self) -> bool:
+        return self.batcher is not None and self.submitted_s is None and not self.ticket.answered
+
+
+class Simulation:
+    """One run of one scenario."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.random = Random(scenario.seed)
+        self.plans = {plan.name: plan for plan in scenario.models}
+        self.requests: list[Tracked] = []
+        self.by_ticket: dict[Ticket, Tracked] = {}
+        self.lines: dict[Batcher, list[Tracked]] = {}
+        """Those that wait, in order of arrival; who has left the line is dropped when the line is next looked at."""
+        self.load_trouble: dict[str, Change] = {}
+        self.operators: list[asyncio.Task[None]] = []
+        self.closing = False
+        self.served: set[str] = set()
+        """Models that serve and have no reason to stop."""
+        self.tolerance_s = scenario.tick_s + (2 * TURN_S if scenario.tick_s else 1e-9)
+
+    async def play(self) -> None:
+        scenario = self.scenario
+        self.core = core = Core(
+            *(self.definition(plan) for plan in scenario.models),
+            slots=scenario.slots,
+            admission=scenario.admission,
+            make=self._make,
+            start_after_s=self._gap(scenario.start_gap_s),
+            done_after_s=self._gap(scenario.done_gap_s),
+            thread_after_s=self._gap(scenario.load_gap_s / 10),
+            submitted=self._submitted,
+        )
+        loop = core.loop
+        try:
+            await core.manager.start()
+            self.served = set(self.plans)
+            loop.before_jump.append(self.check_instant)
+            began = loop.time()
+            for instant in sorted({arrival.at_s for arrival in scenario.arrivals}):
+                loop.call_at(began + instant, self._arrive, [one for one in scenario.arrivals if one.at_s == instant])
+            for operation in scenario.operations:
+                loop.call_at(began + operation.at_s, self._begin, operation)
+            await asyncio.sleep(scenario.shutdown_at_s)
+            self.closing = True
+            core.gate.close()
+            self.served.clear()
+            await core.manager.close()
+            timers = [timer for timer in loop.timers() if Batcher.__name__ in repr(timer)]
+            assert not timers, f"timers of closed batchers: {timers}"
+            await asyncio.sleep(max(began + 2 * HORIZON_S - loop.time(), 0.0) + SETTLED_S)
+            judge(self)
+            await self._dismiss_operators()
+        finally:
+            core.threads.close()
+
+    def line(self, batcher: Batcher) -> list[Tracked]:
+        """Return those that wait, in order of arrival."""
+        line = self.lines[batcher] = [one for one in self.lines.get(batcher, ()) if one.waits]
+        return line
+
+    def definition(self, plan: ModelPlan) -> ModelDefinition:
+        wanted = definition(plan.name, *plan.versions, batching=plan.batching)
+        return replace(wanted, runtime=replace(wanted.runtime, instances=plan.instances))
+
+    def check_instant(self) -> None:
+        """Hold what is true now against what must be."""
+        core, now = self.core, self.core.loop.time()
+        broken = [event.model for event in core.events.of(VersionChanged) if event.state == "draining" and event.reason]
+        self.served.difference_update(broken)
+        for model in self.served:
+            assert core.manager.catalog.models[model].newest_ready, f"{model} was lost in a swap"
+        flying = [self.by_ticket[ticket] for one in core.executor.executions for ticket in one.work.tickets]
+        held = list(flying)
+        for batcher, slot in zip(core.batchers, core.versions, strict=True):
+            line = self.line(batcher)
+            held += line
+            assert batcher.waiting == len(line), f"{batcher} and {len(line)} wait"
+            assert slot.leases == len(line) + sum(one.batcher is batcher for one in flying), f"{slot}: lost a lease"
+            assert batcher.running <= batcher.instances, f"{batcher}: more than its instances"
+            self._check_line(batcher, line, now)
+        figures = (len(held), sum(one.ticket.rows for one in held), sum(one.arrival.size_bytes for one in held))
+        assert (core.gate.requests, core.gate.rows, core.gate.size_bytes) == figures, f"{core.gate}, held: {figures}"
+        bounds = core_bounds(self.scenario)
+        assert len(held) <= 1 or all(figure <= bound for figure, bound in zip(figures, bounds, strict=True)), core.gate
+        running = sum(batcher.running for batcher in core.batchers)
+        assert core.slots.total - core.slots.free == running == len(core.executor.executions), core.slots
+
+    def _check_line(self, batcher: Batcher, line: list[Tracked], now: float) -> None:
+        options = batcher.options
+        figures = (len(line), sum(one.ticket.rows for one in line), sum(one.arrival.size_bytes for one in line))
+        bounds = (options.max_queued_requests, options.max_queued_rows, options.max_queued_bytes)
+        assert len(line) <= 1 or all(figure <= bound for figure, bound in zip(figures, bounds, strict=True)), batcher
+        for one in line:
+            assert one.ticket.deadline_s > now - self.tolerance_s, f"{one.arrival} waits beyond its deadline"
+        if line and self.core.slots.free and batcher.running < batcher.instances:
+            lanes: dict[object, int] = {}
+            for one in line:
+                lanes[one.ticket.key] = lanes.get(one.ticket.key, 0) + one.ticket.rows
+            worthwhile = min((*options.preferred_rows, options.max_rows))
+            ripe = None in lanes or max(lanes.values()) >= worthwhile
+            assert not ripe, f"{batcher}: a batch is ready and a slot is free"
+            until_s = line[0].ticket.arrived_s + options.delay_s
+            assert until_s > now - self.tolerance_s, f"{batcher}: the delay is over and a slot is free"
+
+    def _submitted(self, work: Any) -> None:  # noqa: ANN401 - a BatchExecution
+        """Look at a batch at the moment in which it is dispatched."""
+        batch = [self.by_ticket[ticket] for ticket in work.tickets]
+        assert batch, "an empty batch"
+        first, now = batch[0], self.core.loop.time()
+        assert first.batcher is not None
+        line, options = self.line(first.batcher), first.batcher.options
+        lane = [one for one in line if one.ticket.key == first.ticket.key]
+        assert all(one.batcher is first.batcher for one in batch), "a batch of two versions"
+        assert len(batch) == 1 or first.ticket.key is not None, "what runs alone is in company"
+        assert len(batch) == 1 or sum(one.ticket.rows for one in batch) <= options.max_rows, "a batch over max_rows"
+        expected = [first] if first.ticket.key is None else lane[: len(batch)]
+        assert batch == expected, "a batch is the front of its lane, without those who left or are late"
+        assert all(one.ticket.deadline_s > now for one in batch), "late members are not computed"
+        assert line[0].ticket.arrived_s + options.delay_s > now or batch[0] is line[0], "the oldest was passed over"
+        for one in batch:
+            one.submitted_s, one.batch = now, batch
+
+    def _arrive(self, arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            self._offer(arrival)
+        self.core.service.flush()
+
+    def _offer(self, arrival: Arrival) -> None:
+        core = self.core
+        tensors, cells = self._tensors(arrival)
+        reason = self._reason_to_refuse(arrival, cells)
+        sent = core.offer(
+            tensors,
+            arrival.model,
+            arrival.version,
+            size_bytes=arrival.size_bytes,
+            within_s=arrival.within_s,
+            timeout_s=arrival.timeout_s,
+            before=self._pause_before_answer,
+            encode=self._break_encoder if arrival.breaks_encoder else lambda: None,
+        )
+        one = Tracked(arrival, sent, cells, refusal_was_right=reason)
+        self.requests.append(one)
+        if sent.admission is None:
+            return
+        one.batcher = sent.admission.batcher
+        self.by_ticket[one.ticket] = one
+        self.lines.setdefault(one.batcher, []).append(one)
+        if arrival.cancel_after_s == 0.0:
+            self._leave(one)
+        elif arrival.cancel_after_s is not None:
+            core.loop.call_later(arrival.cancel_after_s, self._leave, one)
+
+    def _reason_to_refuse(self, arrival: Arrival, cells: np.ndarray[Any, Any]) -> str:
+        """Return the name of an error that would be right now, or nothing."""
+        entry = self.core.manager.catalog.models.get(arrival.model)
+        if entry is None or (arrival.version and int(arrival.version) not in entry.versions):
+            return "NotFound"
+        slot = entry.versions[int(arrival.version)] if arrival.version else entry.newest_ready
+        if slot is None or slot.engine is None or slot.state.value != "ready":
+            return "Unavailable"
+        options, plan = slot.engine.options, self.plans[arrival.model]
+        rows = 1 if plan.kind is Kind.WHOLE else max(cells.shape[0], int(arrival.bias))
+        if arrival.malformed or (options.rows_limit and rows > options.rows_limit):
+            return "InvalidRequest"
+        if arrival.within_s == 0.0:
+            return "DeadlineExceeded"
+        if self.closing:
+            return "Unavailable"
+        gate, line = self.core.gate, self.line(slot.engine)
+        more = (1, rows, arrival.size_bytes)
+        inside = (gate.requests, gate.rows, gate.size_bytes)
+        waiting = (len(line), sum(one.ticket.rows for one in line), sum(one.arrival.size_bytes for one in line))
+        bounds = (options.max_queued_requests, options.max_queued_rows, options.max_queued_bytes)
+        full = inside[0] and exceeds(inside, more, core_bounds(self.scenario))
+        return "Overloaded" if full or (line and exceeds(waiting, more, bounds)) else ""
+
+    def _tensors(self, arrival: Arrival) -> tuple[list[Tensor], np.ndarray[Any, Any]]:
+        first = arrival.number * 100 + np.arange(arrival.rows)
+        cells: np.ndarray[Any, Any] = np.repeat(first[:, None], arrival.width, axis=1).astype(np.int64)
+        plan = self.plans.get(arrival.model)
+        if plan is not None and plan.kind is Kind.TEXT:
+            texts = np.empty(cells.shape, object)
+            for index, number in np.ndenumerate(cells):
+                texts[index] = f"{number}|{'é' * (int(number) % 3)}"
+            cells = texts
+        tensors = [tensor("x", cells)]
+        if arrival.bias:
+            tensors.append(tensor("bias", np.array([BIAS], np.int64)))
+        if arrival.malformed:
+            wrong = tensors[0]
+            tensors[0] = self.random.choice(
+                [
+                    wrong._replace(data=wrong.data + b"\0"),
+                    wrong._replace(datatype="FP64"),
+                    wrong._replace(shape=(*wrong.shape, 2)),
+                    wrong._replace(name="y"),
+                ]
+            )
+        return tensors, cells
+
+    def _pause_before_answer(self) -> None:
+        if self.scenario.answer_gap_s:
+            self.core.threads.pause(self.random.random() * self.scenario.answer_gap_s)
+
+    def _break_encoder(self) -> None:
+        raise ValueError("cannot be encoded")
+
+    def _leave(self, one: Tracked) -> None:
+        one.left_s = self.core.loop.time()
+        one.sent.cancel()
+
+    def _make(self, core: Core, wanted: ModelDefinition, _version: int) -> FakeModel:
+        core.threads.pause(self.random.random() * self.scenario.load_gap_s)
+        trouble = self.load_trouble.get(wanted.name)
+        if trouble is Change.SPOIL:
+            raise LoadFailed("spoilt")
+        if trouble is Change.CRASH:
+            raise ZeroDivisionError("an odd file")
+        if trouble is Change.STALL:
+            core.threads.pause(FOR_EVER)
+        plan = self.plans[wanted.name]
+        return FakeModel(
+            plan.kind,
+            threads=core.threads,
+            speed=Speed(plan.run_s, plan.row_s, iter(lambda: 0.5 + self.random.random(), None)),
+            poisons={one.number * 100: one.poison for one in self.scenario.arrivals if one.poison is not None},
+            slow_s=self.scenario.slow_s,
+            obeys=plan.obeys,
+        )
+
+    def _begin(self, operation: Operation) -> None:
+        task = self.core.loop.create_task(self._operate(operation))
+        self.operators.append(task)
+        if operation.cancel_after_s is not None:
+            self.core.loop.call_later(operation.cancel_after_s, task.cancel)
+
+    async def _operate(self, operation: Operation) -> None:
+        name, manager = operation.model, self.core.manager
+        if operation.change is Change.UNLOAD:
+            self.served.discard(name)
+        described = self.core.source.models[name]
+        assert isinstance(described, ModelDefinition)
+        if operation.change is Change.TOUCH:
+            for model in self.core.loader.loaded:
+                model.current = False
+        elif operation.change in {Change.SPOIL, Change.CRASH, Change.STALL, Change.MEND}:
+            self.load_trouble[name] = operation.change
+        else:
+            self.core.source.models[name] = changed(described, operation.change)
+        work: Coroutine[Any, Any, None] = (
+            manager.unload(name) if operation.change is Change.UNLOAD else manager.load(name)
+        )
+        try:
+            await work
+        except (LoadFailed, NotFound):
+            return
+
+    async def _dismiss_operators(self) -> None:
+        """End the work on models whose load stalls; nothing else may be left."""
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        if any(operation.change is Change.STALL for operation in self.scenario.operations):
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+        else:
+            assert not left, f"left behind: {left}"
+
+    def _gap(self, bound_s: float) -> Callable[[], float]:
+        return lambda: self.random.random() * bound_s
+
+
+def core_bounds(scenario: Scenario) -> tuple[int, int, int]:
+    """Return the gate's bounds in requests, rows and bytes."""
+    admission = scenario.admission
+    return admission.max_requests, admission.max_rows, admission.max_bytes
+
+
+def exceeds(now: tuple[int, int, int], more: tuple[int, int, int], bounds: tuple[int, int, int]) -> bool:
+    """Whether one more request would exceed a bound."""
+    return any(held + added > bound for held, added, bound in zip(now, more, bounds, strict=True))
+
+
+def simulate(scenario: Scenario) -> Simulation:
+    """Play a scenario; whatever is wrong is raised, with the seed as a note."""
+    loop = VirtualTimeLoop(tick_s=scenario.tick_s, turn_s=TURN_S if scenario.tick_s else 0.0)
+    simulation = Simulation(scenario)
+    run_virtual(simulation.play(), scenario.seed, loop=loop)
+    return simulation

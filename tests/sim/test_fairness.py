@@ -1,0 +1,45 @@
+"""A quiet model beside a hot one: fault 20, on virtual time."""
+
+from random import Random
+
+import pytest
+
+from shoal_server.options import BatchingOptions
+from shoal_testing.core import Core, Sent, run_core, wait
+from shoal_testing.fake_model import FakeModel, Speed
+from shoal_testing.fakes import definition
+
+RUN_S = 0.010
+BATCHING = BatchingOptions(max_rows=8)
+
+
+def quiet_latencies_s(slots: int, *, hot: bool, seed: int) -> list[float]:
+    """Return what 200 requests to the quiet model took, ascending, while the other has four times what it can do."""
+    took: list[float] = []
+
+    async def test(core: Core) -> None:
+        random = Random(seed)
+        sent: list[tuple[float, Sent]] = []
+        for number in range(200):
+            for _ in range(random.randrange(8 * 4 * slots * 2) if hot else 0):
+                core.send(number, "hot")
+            sent.append((core.loop.time(), core.send(number, "quiet")))
+            await wait(random.uniform(0.5, 1.5) * RUN_S)
+        await wait(60)
+        took.extend(sorted(one.answer.at_s - at_s for at_s, one in sent))
+
+    run_core(
+        test,
+        definition("hot", batching=BATCHING),
+        definition("quiet", batching=BATCHING),
+        slots=slots,
+        make=lambda core, *_: FakeModel(threads=core.threads, speed=Speed(RUN_S)),
+        seed=seed,
+    )
+    return took
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_a_quiet_model_is_not_starved_by_a_hot_one(slots: int, seed: int) -> None:
+    alone, beside = (quiet_latencies_s(slots, hot=hot, seed=seed) for hot in (False, True))
+    assert beside[198] <= 2 * alone[198] + 1e-6, f"p99: {beside[198]:.4f} s beside, {alone[198]:.4f} s alone"

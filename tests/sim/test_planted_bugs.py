@@ -1,0 +1,433 @@
+"""Whether the simulation would notice: each planted bug must be found within a few dozen seeds, by whatever check.
+
+``test_simulation`` shows that the same seeds find nothing where nothing is planted.
+"""
+# ruff: noqa: SLF001 - a bug is planted in private parts
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from shoal_server.admission.gate import Gate
+from shoal_server.batching import execution
+from shoal_server.batching.backlog import Backlog, Dispatch, _Lane
+from shoal_server.batching.batcher import Batcher
+from shoal_server.batching.execution import BatchExecution, Control
+from shoal_server.batching.slots import Slots
+from shoal_server.batching.ticket import Origin, Ticket
+from shoal_server.lifecycle.catalog import Catalog
+from shoal_server.lifecycle.manager import Manager
+from shoal_server.lifecycle.slot import VersionSlot
+from shoal_server.lifecycle.states import VersionState
+from shoal_server.options import BatchingOptions
+from shoal_server.tensors.batch import WHOLE, assemble
+from shoal_testing.scenario import drawn
+from shoal_testing.simulation import simulate
+
+ENOUGH_SEEDS = 60
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+PLANTS: dict[str, Plant] = {}
+
+
+def planted(plant: Plant) -> Plant:
+    PLANTS[plant.__name__] = plant
+    return plant
+
+
+def nothing(*_: object) -> None:
+    """In place of a method that does something."""
+
+
+@planted
+def cancelled_requests_stay_in_the_line(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Batcher, "withdraw", lambda _self, ticket: ticket.leave())
+
+
+@planted
+def cancelled_requests_are_answered(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ticket, "leave", lambda _self: False)
+
+
+@planted
+def a_request_is_lost_between_line_and_batch(patch: pytest.MonkeyPatch) -> None:
+    original = Backlog.next
+
+    def lossy(self: Backlog[Any], now: float, free_slots: int) -> object:
+        decision = original(self, now, free_slots)
+        if isinstance(decision, Dispatch) and len(decision.entries) > 2:
+            return decision._replace(entries=decision.entries[:-1])
+        return decision
+
+    patch.setattr(Backlog, "next", lossy)
+
+
+@planted
+def a_request_goes_into_two_batches(patch: pytest.MonkeyPatch) -> None:
+    original = Backlog.next
+    last: list[Any] = []
+
+    def generous(self: Backlog[Any], now: float, free_slots: int) -> object:
+        decision = original(self, now, free_slots)
+        if isinstance(decision, Dispatch):
+            again = [entry for entry in last if entry.key == decision.entries[0].key]
+            last[:] = decision.entries
+            return decision._replace(entries=(*again, *decision.entries))
+        return decision
+
+    patch.setattr(Backlog, "next", generous)
+
+
+@planted
+def the_answers_of_two_neighbours_are_swapped(patch: pytest.MonkeyPatch) -> None:
+    def swapped(signature: Any, members: Sequence[Any], padded_rows: int) -> object:  # noqa: ANN401
+        return assemble(signature, members[::-1], padded_rows)
+
+    patch.setattr(execution, "assemble", swapped)
+
+
+@planted
+def every_member_is_answered_with_the_whole_batch(patch: pytest.MonkeyPatch) -> None:
+    original = Ticket.succeed
+    patch.setattr(Ticket, "succeed", lambda self, outputs, _start, _rows: original(self, outputs, 0, WHOLE))
+
+
+@planted
+def a_member_gets_the_rows_after_its_own(patch: pytest.MonkeyPatch) -> None:
+    original = Ticket.succeed
+
+    def late(self: Ticket, outputs: Any, start: int, rows: int) -> bool:  # noqa: ANN401
+        return original(self, outputs, start + (start > 0), rows)
+
+    patch.setattr(Ticket, "succeed", late)
+
+
+@planted
+def an_error_is_answered_twice(patch: pytest.MonkeyPatch) -> None:
+    def twice(self: Ticket, error: Any) -> bool:  # noqa: ANN401
+        for responder in self._responder:
+            responder.fail(error)
+            responder.fail(error)
+        self._responder.clear()
+        return True
+
+    patch.setattr(Ticket, "fail", twice)
+
+
+@planted
+def an_answer_names_another_version(patch: pytest.MonkeyPatch) -> None:
+    original = BatchExecution.__init__
+
+    def lying(self: BatchExecution, origin: Origin, *rest: Any) -> None:  # noqa: ANN401
+        original(self, origin._replace(version=origin.version + 1), *rest)
+
+    patch.setattr(BatchExecution, "__init__", lying)
+
+
+@planted
+def one_bad_member_fails_its_batch(patch: pytest.MonkeyPatch) -> None:
+    def all_fail(_self: BatchExecution, tickets: Sequence[Ticket], error: Any, *, pad: bool) -> None:  # noqa: ANN401
+        del pad
+        for ticket in tickets:
+            ticket.fail(error)
+
+    patch.setattr(BatchExecution, "_isolate", all_fail)
+
+
+@planted
+def keys_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    def one_lane(self: Backlog[Any], _entry: object) -> object:
+        return self._lanes.setdefault((), _Lane(()))
+
+    patch.setattr(Backlog, "_lane_of", one_lane)
+
+
+@planted
+def batches_are_larger_than_allowed(patch: pytest.MonkeyPatch) -> None:
+    original = Backlog._take
+
+    def greedy(self: Backlog[Any], lane: Any, *, mature: bool) -> object:  # noqa: ANN401
+        declared = self._options
+        self._options = replace(declared, max_rows=declared.max_rows + 1)
+        try:
+            return original(self, lane, mature=mature)
+        finally:
+            self._options = declared
+
+    patch.setattr(Backlog, "_take", greedy)
+
+
+@planted
+def the_newest_request_goes_first(patch: pytest.MonkeyPatch) -> None:
+    def newest(self: Backlog[Any], _now: float) -> object:
+        return self._line[next(reversed(self._line))], True
+
+    patch.setattr(Backlog, "_choose", newest)
+
+
+@planted
+def nobody_expires(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Backlog, "expire", lambda _self, _now: [])
+
+
+@planted
+def the_expired_are_not_settled(patch: pytest.MonkeyPatch) -> None:
+    original = Batcher._expire
+
+    def unsettled(self: Batcher, now: float) -> None:
+        settled, self._settled = self._settled, nothing
+        original(self, now)
+        self._settled = settled
+
+    patch.setattr(Batcher, "_expire", unsettled)
+
+
+@planted
+def no_timer_is_ever_set(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Batcher, "_wake_at", nothing)
+
+
+@planted
+def timers_are_set_for_now(patch: pytest.MonkeyPatch) -> None:
+    original = Batcher._wake_at
+    patch.setattr(Batcher, "_wake_at", lambda self, _at_s: original(self, self._clock.monotonic()))
+
+
+@planted
+def timers_outlive_their_batcher(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Batcher, "close", nothing)
+
+
+@planted
+def a_delay_lasts_longer_than_it_says(patch: pytest.MonkeyPatch) -> None:
+    original = Backlog.__init__
+
+    def slow(self: Backlog[Any], options: BatchingOptions) -> None:
+        original(self, replace(options, delay_s=3 * options.delay_s))
+
+    patch.setattr(Backlog, "__init__", slow)
+
+
+@planted
+def a_full_batch_waits_for_the_delay(patch: pytest.MonkeyPatch) -> None:
+    original = Backlog.__init__
+
+    def patient(self: Backlog[Any], options: BatchingOptions) -> None:
+        original(self, options)
+        self._worthwhile_rows = 1 << 30
+
+    patch.setattr(Backlog, "__init__", patient)
+
+
+@planted
+def a_slot_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Slots, "give_back", nothing)
+
+
+@planted
+def nobody_hears_of_a_free_slot(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Slots, "wait", nothing)
+
+
+@planted
+def the_end_of_a_batch_starts_no_other(patch: pytest.MonkeyPatch) -> None:
+    original = Batcher._ended
+
+    def silent(self: Batcher, running: Any, report: Any) -> None:  # noqa: ANN401
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(Batcher, "pump", nothing)
+            original(self, running, report)
+
+    patch.setattr(Batcher, "_ended", silent)
+
+
+@planted
+def more_batches_run_than_there_are_instances(patch: pytest.MonkeyPatch) -> None:
+    original = Batcher.pump
+
+    def unlimited(self: Batcher) -> None:
+        declared, self.instances = self.instances, 1000
+        original(self)
+        self.instances = declared
+
+    patch.setattr(Batcher, "pump", unlimited)
+
+
+@planted
+def hung_batches_are_waited_for(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Batcher, "_abandon_hung", nothing)
+
+
+@planted
+def hung_batches_keep_their_slot(patch: pytest.MonkeyPatch) -> None:
+    original = Batcher._abandon_hung
+
+    def keeping(self: Batcher, now: float) -> None:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(Slots, "give_back", nothing)
+            original(self, now)
+
+    patch.setattr(Batcher, "_abandon_hung", keeping)
+
+
+@planted
+def hung_runs_are_not_interrupted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Control, "stop", nothing)
+
+
+@planted
+def the_line_has_no_bounds(patch: pytest.MonkeyPatch) -> None:
+    original = Backlog.__init__
+
+    def unbounded(self: Backlog[Any], options: BatchingOptions) -> None:
+        huge = 1 << 40
+        original(self, replace(options, max_queued_requests=huge, max_queued_rows=huge, max_queued_bytes=huge))
+
+    patch.setattr(Backlog, "__init__", unbounded)
+
+
+@planted
+def the_gate_is_always_open(patch: pytest.MonkeyPatch) -> None:
+    def admit(self: Gate, rows: int, size_bytes: int) -> None:
+        self.requests += 1
+        self.rows += rows
+        self.size_bytes += size_bytes
+
+    patch.setattr(Gate, "admit", admit)
+
+
+@planted
+def bytes_are_never_released(patch: pytest.MonkeyPatch) -> None:
+    original = Gate.release
+    patch.setattr(Gate, "release", lambda self, rows, _size_bytes: original(self, rows, 0))
+
+
+@planted
+def a_refusal_by_the_line_keeps_its_lease(patch: pytest.MonkeyPatch) -> None:
+    original = VersionSlot.release
+
+    def forgetful(self: VersionSlot[Any], leases: int | None = None) -> None:
+        if leases is not None:
+            original(self, leases)
+
+    patch.setattr(VersionSlot, "release", forgetful)
+
+
+@planted
+def a_leased_model_is_unloaded(patch: pytest.MonkeyPatch) -> None:
+    async def at_once(_self: object) -> None:
+        await asyncio.sleep(0)
+
+    patch.setattr(VersionSlot, "drained", at_once)
+
+
+@planted
+def two_versions_share_a_line(patch: pytest.MonkeyPatch) -> None:
+    original = Batcher.__init__
+    lines: dict[object, Backlog[Ticket]] = {}
+
+    def sharing(self: Batcher, origin: Origin, *rest: Any, **more: Any) -> None:  # noqa: ANN401
+        original(self, origin, *rest, **more)
+        self._backlog = lines.setdefault((origin.model, more["slots"]), self._backlog)
+
+    patch.setattr(Batcher, "__init__", sharing)
+
+
+@planted
+def the_catalog_is_not_renewed_when_versions_leave(patch: pytest.MonkeyPatch) -> None:
+    original = Manager._withdraw
+
+    def stale(self: Manager[Any], slots: Any, reason: str = "") -> None:  # noqa: ANN401
+        before = self.catalog
+        original(self, slots, reason)
+        self.catalog = before
+
+    patch.setattr(Manager, "_withdraw", stale)
+
+
+@planted
+def the_old_version_is_withdrawn_before_the_new_one_works(patch: pytest.MonkeyPatch) -> None:
+    original = Manager._load
+
+    async def hasty(self: Manager[Any], slot: VersionSlot[Any]) -> None:
+        entry = self.catalog.models[slot.model]
+        self._withdraw([old for old in entry.versions.values() if old.state is VersionState.READY])
+        await original(self, slot)
+
+    patch.setattr(Manager, "_load", hasty)
+
+
+@planted
+def a_failed_load_takes_the_old_version_with_it(patch: pytest.MonkeyPatch) -> None:
+    original = Manager._converge
+
+    async def vindictive(self: Manager[Any], definition: Any) -> list[str]:  # noqa: ANN401
+        failures = await original(self, definition)
+        if failures:
+            self._withdraw(self.catalog.models[definition.name].versions.values())
+        return failures
+
+    patch.setattr(Manager, "_converge", vindictive)
+
+
+@planted
+def what_a_swap_replaced_is_never_withdrawn(patch: pytest.MonkeyPatch) -> None:
+    original = Manager._put
+
+    def forgetful(self: Manager[Any], slot: VersionSlot[Any]) -> None:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(Manager, "_withdraw", nothing)
+            original(self, slot)
+
+    patch.setattr(Manager, "_put", forgetful)
+
+
+@planted
+def an_old_version_is_never_unloaded(patch: pytest.MonkeyPatch) -> None:
+    async def keep(_self: object, slot: VersionSlot[Any], _loaded: object) -> str:
+        if slot.engine is not None:
+            slot.engine.close()
+        return ""
+
+    patch.setattr(Manager, "_give_back", keep)
+
+
+@planted
+def an_empty_version_means_the_oldest(patch: pytest.MonkeyPatch) -> None:
+    original = Catalog.resolve
+
+    def oldest(self: Catalog[Any], model: str, version: str) -> object:
+        entry = self.models.get(model)
+        return original(self, model, version or (str(min(entry.versions)) if entry else ""))
+
+    patch.setattr(Catalog, "resolve", oldest)
+
+
+@planted
+def large_batches_are_never_run(patch: pytest.MonkeyPatch) -> None:
+    original = BatchExecution._run
+
+    def fragile(self: BatchExecution, tickets: Sequence[Ticket], *, pad: bool) -> None:
+        if len(tickets) > 3:
+            self.tickets = tickets[:1]
+        else:
+            original(self, tickets, pad=pad)
+
+    patch.setattr(BatchExecution, "_run", fragile)
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_planted_bug_is_found(
+    plant: str, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    PLANTS[plant](monkeypatch)
+    for seed in range(ENOUGH_SEEDS):
+        try:
+            simulate(drawn(seed))
+        except Exception as finding:  # noqa: BLE001 - whichever check it is
+            record_property("found", f"by seed {seed}: {finding!r}")
+            return
+    pytest.fail(f"{ENOUGH_SEEDS} seeds did not find that {plant.replace('_', ' ')}")

@@ -1,0 +1,64 @@
+from shoal_server.batching.execution import Report, Run
+from shoal_server.batching.statistics import Stages, Statistics, Total
+from shoal_server.batching.ticket import Origin, Outputs, Ticket
+from shoal_server.errors import ExecutionFailed
+from shoal_server.tensors.spec import Checked
+from shoal_testing.fakes import RecordingResponder
+
+MS = 1_000_000
+
+
+def ticket_of(rows: int, arrived_s: float, *, ok: bool = True) -> Ticket:
+    ticket = Ticket(RecordingResponder(), Checked((), rows, ()), 10, arrived_s, 100.0)
+    if ok:
+        ticket.succeed(Outputs(Origin("m", 1, 1), (), ()), 0, rows)
+    else:
+        ticket.fail(ExecutionFailed("no"))
+    return ticket
+
+
+def stages(count: int, input_ns: int, infer_ns: int, output_ns: int) -> Stages:
+    return Stages(Total(count, input_ns), Total(count, infer_ns), Total(count, output_ns))
+
+
+def test_rows_are_counted_as_inferences_and_runs_as_executions() -> None:
+    statistics = Statistics()
+    tickets = [ticket_of(2, 10.0), ticket_of(3, 10.5)]
+    statistics.executed(tickets, Report([Run(5, 1, 20, 3)]), dispatched_s=11.0, now=12.0)
+    statistics.executed([ticket_of(5, 12.0)], Report([Run(5, 1, 30, 3)]), dispatched_s=12.0, now=13.0)
+    assert (statistics.inference_count, statistics.execution_count) == (10, 2)
+    assert statistics.last_inference_s == 13.0
+    assert statistics.success == Total(3, 4500 * MS)
+    assert statistics.queue == Total(3, 1500 * MS)
+    assert statistics.fail == Total()
+
+
+def test_stages_count_requests_in_all_and_runs_per_number_of_rows() -> None:
+    statistics = Statistics()
+    statistics.executed([ticket_of(1, 0.0), ticket_of(1, 0.0)], Report([Run(2, 1, 20, 3)]), 0.0, 1.0)
+    statistics.executed([ticket_of(1, 0.0)], Report([Run(1, 4, 50, 6)]), 0.0, 1.0)
+    assert statistics.stages == stages(3, 5, 70, 9)
+    assert statistics.batches == {2: stages(1, 1, 20, 3), 1: stages(1, 4, 50, 6)}
+
+
+def test_a_batch_that_was_run_in_parts_counts_each_run_that_answered_somebody() -> None:
+    statistics = Statistics()
+    members = [ticket_of(1, 0.0), ticket_of(1, 0.0, ok=False), ticket_of(1, 0.0)]
+    statistics.executed(members, Report([Run(1, 1, 10, 1), Run(1, 2, 20, 2)]), 0.5, 1.0)
+    assert (statistics.inference_count, statistics.execution_count) == (2, 2)
+    assert statistics.batches == {1: stages(2, 3, 30, 3)}
+    assert statistics.stages == stages(2, 3, 30, 3)
+    assert (statistics.success, statistics.fail) == (Total(2, 2000 * MS), Total(1, 1000 * MS))
+
+
+def test_a_batch_in_which_all_failed_is_no_inference() -> None:
+    statistics = Statistics()
+    statistics.executed([ticket_of(1, 0.0, ok=False)], Report(), 0.5, 1.0)
+    assert (statistics.inference_count, statistics.execution_count, statistics.last_inference_s) == (0, 0, 0.0)
+    assert (statistics.fail, statistics.batches) == (Total(1, 1000 * MS), {})
+
+
+def test_a_request_that_never_ran_counts_as_failed_for_as_long_as_it_waited() -> None:
+    statistics = Statistics()
+    statistics.failed(ticket_of(1, 1.0, ok=False), 1.25)
+    assert statistics.fail == Total(1, 250 * MS)
