@@ -26,11 +26,10 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=64, metavar="N", help="calls under way at once (default 64)")
     parser.add_argument("--calls", type=int, default=6000, metavar="N", help="calls per round and side (default 6000)")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="rounds, the sides in turn (default 7)")
-    parser.add_argument("--models", type=Path, metavar="FOLDER", help="demo models, trained anew when not given")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write all figures, with the machine's, as JSON")
     given = parser.parse_args()
     options = Options(given.in_flight, given.calls, given.rounds)
-    rounds = asyncio.run(measure(options, given.models, progress=_say))
+    rounds = asyncio.run(measure(options, progress=_say))
     _say(verdict(rounds, _TARGET))
     if given.record:
         record = {"options": asdict(options), "machine": machine(), "rounds": [asdict(one) for one in rounds]}

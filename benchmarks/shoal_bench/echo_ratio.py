@@ -4,8 +4,6 @@ Both servers run throughout, each in its own process; the rounds alternate, so t
 for both, and the ratio of each round stands for itself.
 """
 
-import asyncio
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +16,9 @@ import numpy as np
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_bench.load import Load, closed_loop
 from shoal_bench.process import MeasuredProcess, running
+from shoal_bench.tiny import NAME, write_tiny
 
 _SERVICE: Final = "/inference.GRPCInferenceService"
-_MODEL: Final = "digits"
 _WARM_UP_CALLS: Final = 1000
 
 
@@ -52,13 +50,11 @@ class Round:
     mean_batch: float
 
 
-async def measure(options: Options, models: Path | None, progress: Callable[[str], None]) -> list[Round]:
-    """Run the servers, and the rounds against them; ``models`` is a folder of the demo models, None to train them."""
+async def measure(options: Options, progress: Callable[[str], None]) -> list[Round]:
+    """Run the servers, and the rounds against them; ``progress`` is told of each round."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = models or Path(scratch)
-        if models is None:
-            await _train(folder)
-        async with running("-m", "shoal_server", "serve", str(folder), "--address", "127.0.0.1:0") as server:
+        write_tiny(Path(scratch))
+        async with running("-m", "shoal_server", "serve", scratch, "--address", "127.0.0.1:0") as server:
             channel = grpc.aio.insecure_channel(server.address)
             question = await _question(channel)
             answer = await _method(channel, "ModelInfer")(question)
@@ -81,22 +77,14 @@ async def measure(options: Options, models: Path | None, progress: Callable[[str
     return rounds
 
 
-async def _train(folder: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "shoal_server.demo.models", str(folder)), stdout=asyncio.subprocess.DEVNULL
-    )
-    if await process.wait():
-        raise RuntimeError("the demo models could not be trained")
-
-
 async def _question(channel: grpc.aio.Channel) -> bytes:
     ask = _method(channel, "ModelMetadata")
     metadata = pb.ModelMetadataResponse.FromString(
-        await ask(pb.ModelMetadataRequest(name=_MODEL).SerializeToString(), wait_for_ready=True)
+        await ask(pb.ModelMetadataRequest(name=NAME).SerializeToString(), wait_for_ready=True)
     )
     columns = metadata.inputs[0].shape[1]
     row = np.random.default_rng(0).uniform(0, 16, (1, columns)).astype(np.float32)
-    request = pb.ModelInferRequest(model_name=_MODEL, raw_input_contents=[row.tobytes()])
+    request = pb.ModelInferRequest(model_name=NAME, raw_input_contents=[row.tobytes()])
     request.inputs.add(name=metadata.inputs[0].name, datatype="FP32", shape=[1, columns])
     return request.SerializeToString()
 
@@ -105,7 +93,7 @@ async def _executed(channel: grpc.aio.Channel) -> tuple[int, int]:
     """Return the rows and the batches that the server has run."""
     ask = _method(channel, "ModelStatistics")
     response = pb.ModelStatisticsResponse.FromString(
-        await ask(pb.ModelStatisticsRequest(name=_MODEL).SerializeToString())
+        await ask(pb.ModelStatisticsRequest(name=NAME).SerializeToString())
     )
     return response.model_stats[0].inference_count, response.model_stats[0].execution_count
 

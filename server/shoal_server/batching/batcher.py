@@ -106,9 +106,11 @@ class Batcher:
 
     def pump(self) -> None:
         """Let the backlog decide until it has nothing more to do now."""
+        backlog, slots = self._backlog, self._slots
+        if not backlog:
+            return  # as after most batches: worth a test of its own
         now = self._clock.monotonic()
         self._expire(now)
-        backlog, slots = self._backlog, self._slots
         while True:
             may_start = self.instances - len(self._running)
             decision = backlog.next(now, min(may_start, slots.free))
