@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -99,6 +100,11 @@ class Server:
         return finished and unloaded
 
     @property
+    def busy(self) -> bool:
+        """Whether a thread still computes or loads, which nobody waits for any more once the server has stopped."""
+        return self._runners.busy or self._loaders.busy
+
+    @property
     def inside(self) -> GateStatistics:
         """What is under way now."""
         return self._gate.statistics()
@@ -148,7 +154,14 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> int:
             finished = await server.stop(settings.grace_s)
         if not finished:
             _log.error("requests were still under way after %g s", settings.grace_s)
-        return 0 if finished else 1
+        exit_code = 0 if finished else 1
+        if server.busy:
+            # The interpreter ends threads that come back to it at its own end; one that comes out of ONNX Runtime takes
+            # the process with it, by SIGABRT.
+            logging.shutdown()
+            sys.stdout.flush()
+            os._exit(exit_code)
+        return exit_code
 
 
 @contextmanager

@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from shoal_server.batching.execution import Report, Run
 from shoal_server.batching.ticket import Ticket
+
+MOST_SIZES: Final = 1024
+"""Where the owner sets no limit, callers say how many rows a call has, and could say a million numbers."""
 
 
 @dataclass(slots=True)
@@ -40,7 +44,8 @@ class Statistics:
     """Counters of one model version since it was loaded. Written and read on the loop only.
 
     ``inference_count`` counts rows and ``execution_count`` calls of the model, of answered requests only. ``stages``
-    and ``queue`` count requests, as Triton does; ``batches`` maps rows per call to what such calls took.
+    and ``queue`` count requests, as Triton does; ``batches`` maps rows per call to what such calls took, for the first
+    ``MOST_SIZES`` numbers of rows that came.
     ``last_inference_s`` is monotonic, 0 where there was none.
     """
 
@@ -70,9 +75,10 @@ class Statistics:
         requests = succeeded
         for run in report.runs:
             stages = self.batches.get(run.rows)
-            if stages is None:
+            if stages is None and len(self.batches) < MOST_SIZES:
                 stages = self.batches[run.rows] = Stages()
-            stages.add(run, 1)
+            if stages is not None:
+                stages.add(run, 1)
             # All requests of a batch are told once, whichever run answered them.
             self.stages.add(run, requests)
             requests = 0

@@ -45,7 +45,7 @@ class ReflectionMethods:
                 case "file_by_filename":
                     return _files(pool.FindFileByName(request.file_by_filename))
                 case "file_containing_symbol":
-                    return _files(pool.FindFileContainingSymbol(request.file_containing_symbol))
+                    return _files(_file_of(pool, request.file_containing_symbol))
                 case "file_containing_extension":
                     extension = request.file_containing_extension
                     message = pool.FindMessageTypeByName(extension.containing_type)
@@ -64,6 +64,14 @@ class ReflectionMethods:
                     return _error(Status.INVALID_ARGUMENT, "no question was asked")
         except KeyError:
             return _error(Status.NOT_FOUND, "no such file, symbol or extension")
+
+
+def _file_of(pool: DescriptorPool, symbol: str) -> FileDescriptor:
+    try:
+        return pool.FindFileContainingSymbol(symbol)
+    except KeyError:
+        # protobuf's fast implementation finds every kind of symbol by that but methods.
+        return pool.FindMethodByName(symbol).containing_service.file
 
 
 def _files(file: FileDescriptor) -> pb.ServerReflectionResponse:

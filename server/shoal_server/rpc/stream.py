@@ -1,16 +1,19 @@
 """ModelStreamInfer: requests and answers in a stream, each request batched like any other (Triton's extension)."""
 
+import logging
 from typing import Final
 
 from shoal.inference.grpc_service_pb2 import InferParameter, ModelInferResponse, ModelStreamInferResponse
 from shoal_server.batching.ticket import Outputs
-from shoal_server.errors import ShoalError
+from shoal_server.errors import InternalError, ShoalError
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
 from shoal_server.rpc.errors import status_of
 from shoal_server.rpc.wire import field_header
 from shoal_server.service import Admission, InferenceService
 from shoal_server.transport.port import Stream
+
+_log = logging.getLogger(__name__)
 
 MOST_IN_FLIGHT: Final = 512  # requests of one stream; a caller who reads slowly holds no more answers than this
 
@@ -26,13 +29,23 @@ class _StreamResponder:
     """Answers one request of a stream with one message.
 
     A failure is a message too, which holds the request's id; with ``ends_stream`` it is the stream's status instead.
+    Once it has answered, it is no more ``under_way``, so that a stream which lasts keeps no request that is over.
     """
 
-    __slots__ = ("_encoder", "_ends_stream", "_names", "_request_id", "_stream")
+    __slots__ = ("_encoder", "_ends_stream", "_names", "_request_id", "_stream", "_under_way")
 
-    def __init__(self, stream: Stream, encoder: ResponseEncoder, request_id: str, *, ends_stream: bool) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        encoder: ResponseEncoder,
+        under_way: "dict[_StreamResponder, Admission]",
+        request_id: str,
+        *,
+        ends_stream: bool,
+    ) -> None:
         self._stream = stream
         self._encoder = encoder
+        self._under_way = under_way
         self._request_id = request_id
         self._names: tuple[str, ...] = ()
         self._ends_stream = ends_stream
@@ -45,8 +58,12 @@ class _StreamResponder:
         fields = id_field(self._request_id) + _LAST_FIELD
         answer = self._encoder.encode(outputs, start, rows, fields, self._names)
         self._stream.send(field_header(_ANSWER, len(answer)) + answer)
+        self._under_way.pop(self, None)
 
     def fail(self, error: ShoalError) -> None:
+        self._under_way.pop(self, None)
+        if isinstance(error, InternalError):
+            _log.error("%s: %s", self._stream.method, error)
         status, text = status_of(error)
         if self._ends_stream:
             self._stream.fail(status, text)
@@ -69,32 +86,29 @@ class StreamHandler:
         The caller's metadata ``triton_grpc_error: true`` asks for the first failure to end the stream with its status.
         """
         ends_stream = ("triton_grpc_error", "true") in stream.metadata
-        under_way: list[Admission] = []
+        under_way: dict[_StreamResponder, Admission] = {}
         received = 0
         try:
             while (message := await stream.receive()) is not None:
                 received += 1
-                admission = self._admit(stream, message, ends_stream=ends_stream)
-                if admission is not None:
-                    under_way.append(admission)
-                if len(under_way) > 2 * MOST_IN_FLIGHT:
-                    under_way = [admission for admission in under_way if not admission.ticket.answered]
-                await stream.sent(received - MOST_IN_FLIGHT)
+                self._admit(stream, message, under_way, ends_stream=ends_stream)
+                await stream.sent(received - MOST_IN_FLIGHT + 1)
             await stream.sent(received)
         finally:
-            for admission in under_way:
+            for admission in list(under_way.values()):
                 admission.cancel()
 
-    def _admit(self, stream: Stream, message: bytes, *, ends_stream: bool) -> Admission | None:
-        responder = _StreamResponder(stream, self._encoder, "", ends_stream=ends_stream)
+    def _admit(
+        self, stream: Stream, message: bytes, under_way: dict[_StreamResponder, Admission], *, ends_stream: bool
+    ) -> None:
+        responder = _StreamResponder(stream, self._encoder, under_way, "", ends_stream=ends_stream)
         try:
             request = parse(message)
-            responder = _StreamResponder(stream, self._encoder, request.id, ends_stream=ends_stream)
+            responder = _StreamResponder(stream, self._encoder, under_way, request.id, ends_stream=ends_stream)
             domain = decode(request, len(message), stream.deadline_s)
             responder.want(tuple(domain.outputs))
-            admission = self._service.infer(domain, responder)
+            under_way[responder] = self._service.infer(domain, responder)
         except ShoalError as error:
             responder.fail(error)
-            return None
+            return
         self._service.flush()
-        return admission

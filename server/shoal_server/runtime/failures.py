@@ -1,6 +1,8 @@
 """What ONNX Runtime says when it fails, in words for callers and operators."""
 
+import os
 import re
+from pathlib import Path
 from typing import Final
 
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, InvalidProtobuf
@@ -23,11 +25,12 @@ _MEMORY: Final = ("Failed to allocate memory", "bad_alloc")
 _STOPPED: Final = "terminate flag"
 
 
-def load_reason(error: Exception) -> str:
-    """Return, as one line, why ONNX Runtime did not take a model."""
+def load_reason(error: Exception, folder: Path) -> str:
+    """Return, as one line, why ONNX Runtime did not take a model; files in its folder are called by their names alone."""
     if isinstance(error, InvalidProtobuf):
         return "it is no ONNX model, or only a part of one (its protobuf message does not parse)"
-    return _clean(str(error)) or type(error).__name__
+    text = str(error).replace(f"{folder}{os.sep}", "").replace(f"{folder.resolve()}{os.sep}", "")
+    return _clean(text) or type(error).__name__
 
 
 def execution_failure(error: Exception) -> ExecutionFailed:

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from shoal_server.errors import LoadFailed
 from shoal_server.runtime.element_types import element_types
 from shoal_server.runtime.failures import load_reason
+from shoal_server.runtime.fragile_operators import fragile_operator
 from shoal_server.runtime.model_tensors import ModelTensor, NodeArg, read_input, read_output
 from shoal_server.runtime.onnx_file import without_zipmaps
 from shoal_server.runtime.ort_session import OrtSession
@@ -28,10 +29,11 @@ def open_session(path: Path, threads: int) -> OrtSession:
         LoadFailed: ONNX Runtime does not take it, or it has inputs or outputs that the protocol cannot carry.
     """
     session = _create(path, threads)
+    fragile = fragile_operator(path)
     inputs = [*map(read_input, session.get_inputs()), *_overridable(session)]
     given = session.get_outputs()
     if not any(output.type.startswith("seq(map(") for output in given):
-        return OrtSession(session, inputs, [read_output(output, output.name) for output in given])
+        return OrtSession(session, inputs, [read_output(output, output.name) for output in given], fragile)
     names = [output.name for output in given]
     del session, given  # what describes a session keeps it in memory
     try:
@@ -44,7 +46,7 @@ def open_session(path: Path, threads: int) -> OrtSession:
     outputs = [
         read_output(found[unzipped.sources.get(name, name)], name, unzipped.labels.get(name, ())) for name in names
     ]
-    return OrtSession(session, inputs, outputs)
+    return OrtSession(session, inputs, outputs, fragile)
 
 
 def _create(path: Path, threads: int, external_data: Path | None = None) -> ort.InferenceSession:
@@ -63,7 +65,7 @@ def _create(path: Path, threads: int, external_data: Path | None = None) -> ort.
             str(path), options, providers=_PROVIDERS, enable_fallback=0, read_config_from_model=0
         )
     except Exception as error:
-        raise LoadFailed(load_reason(error)) from error
+        raise LoadFailed(load_reason(error, external_data or path.parent)) from error
 
 
 def _overridable(session: ort.InferenceSession) -> Iterator[ModelTensor]:

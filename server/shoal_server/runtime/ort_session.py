@@ -34,9 +34,13 @@ class OrtSession:
     """
 
     def __init__(
-        self, session: ort.InferenceSession, inputs: Sequence[ModelTensor], outputs: Sequence[ModelTensor]
+        self,
+        session: ort.InferenceSession,
+        inputs: Sequence[ModelTensor],
+        outputs: Sequence[ModelTensor],
+        fragile_operator: str | None,
     ) -> None:
-        """Take over an ``onnxruntime.InferenceSession``.
+        """Take over an ``onnxruntime.InferenceSession``; with a ``fragile_operator`` it is given no empty tensor.
 
         Raises:
             LoadFailed: inputs and outputs are such that ONNX Runtime takes the ones in no form that gives the others.
@@ -44,6 +48,7 @@ class OrtSession:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self._session = session
+        self._fragile_operator = fragile_operator
         self._input_names = [tensor.source for tensor in inputs]
         self._input_numbers = [tensor.onnx_number for tensor in inputs]
         self._output_names = [tensor.source for tensor in outputs]
@@ -61,7 +66,7 @@ class OrtSession:
 
     def described(self, inputs: Sequence[ModelTensor], outputs: Sequence[ModelTensor]) -> "OrtSession":
         """Return the same session with its inputs and outputs described otherwise."""
-        return OrtSession(self._session, inputs, outputs)
+        return OrtSession(self._session, inputs, outputs, self._fragile_operator)
 
     def run(self, inputs: Sequence[Array | None], control: RunControl) -> list[Array]:
         """Return one array per output, as ``outputs`` describe them; None leaves out an optional input.
@@ -78,6 +83,8 @@ class OrtSession:
                     for array, tensor in zip(inputs, self.inputs, strict=True)
                 ]
             feed = {name: array for name, array in zip(self._input_names, inputs, strict=True) if array is not None}
+            if self._fragile_operator is not None:
+                self._require_elements(feed)
             arrays: list[Array]
             if self._relabels_inputs or self._relabels_outputs:
                 arrays = self._run_relabelled(feed, options)
@@ -93,6 +100,15 @@ class OrtSession:
         except Exception as error:
             raise execution_failure(error) from error
         return arrays
+
+    def _require_elements(self, feed: dict[str, Array]) -> None:
+        for name, array in feed.items():
+            if not array.size:
+                raise ExecutionFailed(
+                    f"input '{name}' of shape {list(array.shape)} has no elements, which {self._fragile_operator} "
+                    "does not survive",
+                    caller_at_fault=True,
+                )
 
     def _run_relabelled(self, feed: dict[str, Array], options: ort.RunOptions) -> list[Array]:
         numbers = dict(zip(self._input_names, self._input_numbers, strict=True))

@@ -57,8 +57,14 @@ class Threads:
         self._name = name
         self._mailbox = mailbox
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._at_work: set[_Work] = set()
         for _ in range(count):
             self.replace_one()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is at work, be it on what was abandoned."""
+        return bool(self._at_work)
 
     def submit(self, work: Callable[[], T], done: Callable[[T], None]) -> _Work:
         """Run ``work``, which must not raise, on a thread; then ``done`` with its result on the loop."""
@@ -99,7 +105,9 @@ class Threads:
 
     def _serve(self) -> None:
         while (item := self._queue.get()) is not None:
+            self._at_work.add(item)
             result = item.work()
+            self._at_work.discard(item)
             if not item.end():
                 return
             try:

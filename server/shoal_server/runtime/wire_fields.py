@@ -5,7 +5,7 @@ attributes that nobody here wants to see. Their lengths are enough to walk past 
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 # Wire types (protobuf.dev, "Encoding").
 _VARINT: Final = 0
@@ -14,6 +14,14 @@ _FIXED_BYTES: Final = {1: 8, 5: 4}
 
 _MORE: Final = 0x80  # set in every byte of a number but its last
 _LOW: Final = 0x7F
+
+
+class Octets(Protocol):
+    """Bytes by their positions: those of a memoryview, or of a file."""
+
+    def __getitem__(self, position: int, /) -> int:
+        """Return one."""
+        ...
 
 
 class Field(NamedTuple):
@@ -25,7 +33,7 @@ class Field(NamedTuple):
     end: int
 
 
-def fields(message: memoryview, start: int, end: int) -> Iterator[Field]:
+def fields(message: Octets, start: int, end: int) -> Iterator[Field]:
     """Yield the fields of the message that lies between two positions.
 
     Raises:
@@ -50,7 +58,7 @@ def fields(message: memoryview, start: int, end: int) -> Iterator[Field]:
         position = after
 
 
-def varint(message: memoryview, position: int, end: int) -> tuple[int, int]:
+def varint(message: Octets, position: int, end: int) -> tuple[int, int]:
     """Return the number at a position, and the position after it.
 
     Raises:

@@ -65,7 +65,7 @@ class Tree:
         except (OSError, RuntimeError) as error:
             raise LoadFailed(f"{self.name(path)} cannot be followed: its symbolic links go in circles") from error
         if not real.is_relative_to(self._real_root):
-            raise LoadFailed(f"{self.name(path)} leads out of the model repository, to {real}")
+            raise LoadFailed(f"{self.name(path)} leads out of the model repository")
 
     def require_file(self, path: Path) -> int:
         """Check that ``path`` is a regular file inside; return its size in bytes.

@@ -22,6 +22,8 @@ from shoal_server.transport.port import Call, Routes, Status, Stream
 
 _log = logging.getLogger(__name__)
 
+_grpc_log = logging.getLogger("grpc._cython.cygrpc")
+
 _BUG: Final = "internal error"
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -83,12 +85,14 @@ class GrpcioTransport:
             bound = self._server.add_insecure_port(self._options.address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._options.address}: {_reason(host, int(port))}") from error
+        _grpc_log.addFilter(_is_news)
         await self._server.start()
         return f"{host}:{bound}"
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those under way end within ``grace_s``, then end them."""
         await self._server.stop(grace_s)
+        _grpc_log.removeFilter(_is_news)
 
     def _hot(self, method: str) -> _Handler:
         """Gather the calls that arrive in one turn of the loop and hand them over as a list."""
@@ -156,6 +160,11 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def service(self, details: grpc.HandlerCallDetails) -> "_Handler | None":
         return self._handlers.get(details.method)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether to log what grpc.aio says; a traceback for each caller who leaves while its answer is written is none."""
+    return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
 def _reason(host: str, port: int) -> str:

@@ -88,7 +88,7 @@ class GrpcioCall(Exchange):
 class GrpcioStream(Exchange):
     """A stream: one task of its handler runs the route, another writes what ``send`` has gathered."""
 
-    __slots__ = ("_failure", "_first", "_over", "_reads", "_route", "_sent", "_unsent", "_wake", "_written")
+    __slots__ = ("_failure", "_first", "_gone", "_over", "_reads", "_route", "_sent", "_unsent", "_wake", "_written")
 
     def __init__(
         self, method: str, context: Context, mailbox: Mailbox, clock: Clock, first: bytes | None = None
@@ -101,6 +101,7 @@ class GrpcioStream(Exchange):
         self._unsent: deque[bytes] = deque()
         self._sent = 0
         self._over = False
+        self._gone = False
         self._wake = asyncio.Event()
         self._written = asyncio.Event()
 
@@ -113,6 +114,8 @@ class GrpcioStream(Exchange):
             self._mailbox.deliver()
             self._over = True
             self._wake.set()
+        if self._gone:
+            raise asyncio.CancelledError
 
     async def receive(self) -> bytes | None:
         """Return the next message, None when the caller has sent its last."""
@@ -150,7 +153,11 @@ class GrpcioStream(Exchange):
     async def _write(self) -> None:
         while True:
             while self._unsent:
-                await self._context.write(self._unsent.popleft())
+                try:
+                    await self._context.write(self._unsent.popleft())
+                except Exception:  # noqa: BLE001 - grpc.aio's own class for it is private
+                    # The caller is gone. grpc.aio is about to cancel the handler, and nobody is left to be told more.
+                    return
                 self._sent += 1
                 self._written.set()
             if self._over:

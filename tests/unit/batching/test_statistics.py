@@ -1,5 +1,5 @@
 from shoal_server.batching.execution import Report, Run
-from shoal_server.batching.statistics import Stages, Statistics, Total
+from shoal_server.batching.statistics import MOST_SIZES, Stages, Statistics, Total
 from shoal_server.batching.ticket import Origin, Outputs, Ticket
 from shoal_server.errors import ExecutionFailed
 from shoal_server.tensors.spec import Checked
@@ -62,3 +62,13 @@ def test_a_request_that_never_ran_counts_as_failed_for_as_long_as_it_waited() ->
     statistics = Statistics()
     statistics.failed(ticket_of(1, 1.0, ok=False), 1.25)
     assert statistics.fail == Total(1, 250 * MS)
+
+
+def test_callers_who_send_ever_other_numbers_of_rows_do_not_make_the_statistics_grow() -> None:
+    statistics = Statistics()
+    for rows in range(1, 3 * MOST_SIZES):
+        statistics.executed([ticket_of(rows, 0.0)], Report([Run(rows, 1, 1, 1)]), 0.5, 1.0)
+    assert len(statistics.batches) == MOST_SIZES
+    assert statistics.execution_count == 3 * MOST_SIZES - 1
+    statistics.executed([ticket_of(1, 0.0)], Report([Run(1, 1, 1, 1)]), 0.5, 1.0)
+    assert statistics.batches[1].compute_infer.count == 2, "the sizes that are known are counted on"

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidProtobuf, RuntimeException
 
@@ -31,21 +33,28 @@ SAYINGS = {
     ),
 }
 
+FOLDER = Path("/srv/models/m/1")
+
+
+def test_a_file_beside_the_model_is_named_without_its_path() -> None:
+    error = Fail('External data path does not exist: "/srv/models/m/1/weights.bin"')
+    assert load_reason(error, FOLDER) == 'External data path does not exist: "weights.bin"'
+
 
 @pytest.mark.parametrize("reason", SAYINGS)
 def test_what_the_runtime_says_loses_its_frame_and_the_paths_of_its_build(reason: str) -> None:
-    assert load_reason(Fail(SAYINGS[reason])) == reason
+    assert load_reason(Fail(SAYINGS[reason]), FOLDER) == reason
 
 
 def test_a_file_that_does_not_parse_is_called_no_model() -> None:
     reason = load_reason(
-        InvalidProtobuf("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load model from x failed:Protobuf")
+        InvalidProtobuf("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load model from x failed:Protobuf"), FOLDER
     )
     assert reason.startswith("it is no ONNX model, or only a part of one")
 
 
 def test_a_failure_without_words_is_named_by_its_class() -> None:
-    assert load_reason(MemoryError()) == "MemoryError"
+    assert load_reason(MemoryError(), FOLDER) == "MemoryError"
 
 
 def test_a_failed_run_names_the_node_and_blames_the_values() -> None:

@@ -205,7 +205,7 @@ def test_a_model_that_leads_out_of_the_repository_is_refused(put: Put, root: Pat
     (root / "b").symlink_to(outside)
     found = FolderSource(root).scan()
     assert served(found) == {"a": (1,)}
-    assert reasons(found) == {"b": f"b leads out of the model repository, to {outside}"}
+    assert reasons(found) == {"b": "b leads out of the model repository"}
 
 
 def test_configuration_that_leads_out_of_the_repository_is_refused_unread(put: Put, root: Path, tmp_path: Path) -> None:
@@ -215,8 +215,8 @@ def test_configuration_that_leads_out_of_the_repository_is_refused_unread(put: P
         put(f"{model}/1/model.onnx")
         (root / model / file_name).symlink_to(outside)
     assert reasons(FolderSource(root).scan()) == {
-        "a": f"a/config.pbtxt leads out of the model repository, to {outside}",
-        "b": f"b/model.toml leads out of the model repository, to {outside}",
+        "a": "a/config.pbtxt leads out of the model repository",
+        "b": "b/model.toml leads out of the model repository",
     }
 
 

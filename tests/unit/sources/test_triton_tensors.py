@@ -55,4 +55,4 @@ def test_labels_that_cannot_be_read_fail_the_model(read: Read, put: Callable[...
     secret = tmp_path / "secret"
     secret.write_text("root")
     (put("m/1/model.onnx").parents[1] / "labels.txt").symlink_to(secret)
-    assert refusal(read, text) == f"m/labels.txt leads out of the model repository, to {secret}"
+    assert refusal(read, text) == "m/labels.txt leads out of the model repository"

@@ -99,7 +99,7 @@ def test_a_version_folder_that_leads_out_is_refused_unread(put: Put, root: Path,
     (outside / "secret.part").touch()
     (root / "m/1").symlink_to(outside)
     found = versions_of(root)
-    assert found.refused == {1: f"m/1 leads out of the model repository, to {outside}"}
+    assert found.refused == {1: "m/1 leads out of the model repository"}
     assert list(found.complete) == [2]
 
 
@@ -108,7 +108,7 @@ def test_a_model_file_that_leads_out_is_refused(put: Put, root: Path, tmp_path: 
     put("m/2/model.onnx").rename(outside)
     (root / "m/1").mkdir()
     (root / "m/1/model.onnx").symlink_to(outside)
-    assert versions_of(root).refused[1] == f"m/1/model.onnx leads out of the model repository, to {outside}"
+    assert versions_of(root).refused[1] == "m/1/model.onnx leads out of the model repository"
 
 
 def test_a_repository_beside_one_whose_name_it_begins_with_is_outside(put: Put, root: Path, tmp_path: Path) -> None:
