@@ -16,6 +16,7 @@ from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.slots import Slots
 from shoal_server.clock import MonotonicClock
 from shoal_server.config import Settings
+from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.states import VersionState
 from shoal_server.mailbox import Mailbox
@@ -39,6 +40,7 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._one_file = settings.models.is_file()
         self._clock = MonotonicClock()
         self._gate = Gate(settings.limits.options())
         self.readiness = Readiness()
@@ -77,10 +79,16 @@ class Server:
 
         Raises:
             OSError: the address cannot be bound.
-            LoadFailed: the source of the models cannot be read.
+            LoadFailed: the source of the models cannot be read, or it is one file and that cannot be served.
         """
         address = await self._transport.start()
         await self.manager.start()
+        entries = self.manager.catalog.models.values()
+        if self._one_file and not any(entry.newest_ready for entry in entries):
+            reasons = [entry.problem for entry in entries] + [slot.reason for slot in self.manager.catalog.slots()]
+            raise LoadFailed("; ".join(reason for reason in reasons if reason))
+        if not entries:
+            _log.warning("no models in %s: wanted NAME/1/model.onnx", self._settings.models)
         self.readiness.started()
         return address
 
@@ -92,6 +100,9 @@ class Server:
         ends_s = self._clock.monotonic() + grace_s
         self.readiness.draining()
         self._gate.close()
+        for slot in self.manager.catalog.slots():
+            if slot.engine is not None:
+                slot.engine.hurry()
         finished = await self._within(self._gate.emptied(), ends_s)
         await self._transport.stop(min(_LAST_ANSWERS_S, max(ends_s - self._clock.monotonic(), 0.0)))
         unloaded = await self._within(self.manager.close(), max(ends_s, self._clock.monotonic() + _LAST_ANSWERS_S))

@@ -6,6 +6,7 @@ from shoal_server.rpc.stream import MOST_IN_FLIGHT
 from shoal_testing.at_rest import batcher_of, eventually, held, on_loop, tasks, wait_until_held
 from shoal_testing.caller import INFER, Caller, request_of
 from shoal_testing.chaos_proxy import Faults, chaos_proxy
+from shoal_testing.gated import gated
 from shoal_testing.http2 import DATA, RawHttp2, grpc_message
 from shoal_testing.server import RunningServer
 
@@ -108,11 +109,11 @@ def test_connections_reset_on_the_way_are_unavailable_and_the_next_succeeds(serv
     with chaos_proxy(server.address) as proxy, Caller(proxy.address) as caller:
         for _ in range(5):
             assert caller.infer(SMALL).status == "OK"
-            proxy.faults = Faults(black_hole=True, answers_only=True)
-            lost = caller.begin(SMALL.SerializeToString())
-            assert proxy.reset_all() == 1
-            assert lost.outcome().status == "UNAVAILABLE"
-            proxy.faults = Faults()
+            with gated(server, "pair") as gate:
+                lost = caller.begin(SMALL.SerializeToString())
+                gate.wait_for_run()
+                assert proxy.reset_all() == 1
+                assert lost.outcome().status == "UNAVAILABLE"
 
 
 def test_answers_of_a_stream_that_nobody_waits_for_are_dropped(server: RunningServer) -> None:

@@ -90,7 +90,7 @@ class CatalogMachine(RuleBasedStateMachine):
                 failed = True
             else:
                 self.serving[version] = (wanted, self.generation)
-        assert isinstance(error, LoadFailed) == failed
+        assert isinstance(error, LoadFailed) == (failed or bool(wanted.missing))
         if not failed:
             self.serving = {version: held for version, held in self.serving.items() if version in wanted.wanted}
 

@@ -30,6 +30,9 @@ class Engine:
         self.failed: list[ShoalError] = []
         self.closed = False
 
+    def hurry(self) -> None:
+        """Nothing is held back."""
+
     def fail_waiting(self, error: ShoalError) -> None:
         self.failed.append(error)
 

@@ -9,7 +9,8 @@ MOST_CHARACTERS: Final = 600
 
 # Python, its exceptions and objects; ONNX Runtime, protobuf and gRPC by name; source files; absolute paths.
 _INTERNALS: Final = re.compile(
-    r"Traceback|\b[A-Z]\w*(?:Error|Exception)\b|<class|object at 0x|google|protobuf\.|onnxruntime[./]|ONNXRuntime|cygrpc|"
+    r"Traceback|\b[A-Z]\w*(?:Error|Exception)\b|<class|object at 0x|google|protobuf\.|onnxruntime[./]|"
+    r"ONNXRuntime|cygrpc|"
     r"\.(?:py|cc|h):\d|\.py\b|(?:^|[\s'\"(=])/(?:tmp|home|root|usr|var|work|proc)/"
 )
 

@@ -40,8 +40,8 @@ def running_server(
 
     async def serve() -> None:
         loop = asyncio.get_running_loop()
-        server = Server(settings)
         try:
+            server = Server(settings)
             address = await server.start()
         except BaseException as error:
             started.set_exception(error)

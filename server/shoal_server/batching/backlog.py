@@ -73,6 +73,7 @@ class Backlog(Generic[E]):
 
     def __init__(self, options: BatchingOptions) -> None:
         self._options = options
+        self._delay_s = options.delay_s
         self._worthwhile_rows = min((*options.preferred_rows, options.max_rows))
         self._line: OrderedDict[E, _Lane[E]] = OrderedDict()
         self._by_number: dict[int, E] = {}
@@ -145,6 +146,10 @@ class Backlog(Generic[E]):
         lane, mature = chosen
         return self._take(lane, mature=mature)
 
+    def hurry(self) -> None:
+        """Hold nothing back from now on."""
+        self._delay_s = 0.0
+
     def drain(self) -> list[E]:
         """Take out and return everything, in order."""
         entries = list(self._line)
@@ -155,7 +160,7 @@ class Backlog(Generic[E]):
     def _choose(self, now: float) -> tuple[_Lane[E], bool] | WakeAt:
         """Return the lane to go next and whether its delay is over, or until when all are held back."""
         head = next(iter(self._line))
-        ripe_at = head.arrived_s + self._options.delay_s
+        ripe_at = head.arrived_s + self._delay_s
         if ripe_at <= now:
             return self._line[head], True
         if self._ripe:
@@ -169,7 +174,7 @@ class Backlog(Generic[E]):
             limit = max((size for size in self._options.preferred_rows if size <= lane.rows), default=limit)
         taken: list[E] = []
         rows = 0
-        reason = CloseReason.DELAY_OVER if self._options.delay_s and mature else CloseReason.SLOT_FREE
+        reason = CloseReason.DELAY_OVER if self._delay_s and mature else CloseReason.SLOT_FREE
         for entry in lane.entries:
             if taken and rows + entry.rows > limit:
                 reason = CloseReason.FULL

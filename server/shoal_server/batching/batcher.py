@@ -122,6 +122,11 @@ class Batcher:
                 slots.wait(self.pump)
             self._wake_at(decision.at_s)
 
+    def hurry(self) -> None:
+        """Hold no incomplete batch back any more: nobody new will come."""
+        self._backlog.hurry()
+        self.pump()
+
     def fail_waiting(self, error: ShoalError) -> None:
         """Answer everyone in the line with an error."""
         now = self._clock.monotonic()

@@ -54,12 +54,16 @@ class Runner(Protocol):
 
 @dataclass(slots=True)
 class Run:
-    """One call of the model that answered somebody: its rows (padding not counted) and nanoseconds per stage."""
+    """One call of the model that answered somebody: its rows (padding not counted) and nanoseconds per stage.
+
+    ``requests`` is the number of those that it answered.
+    """
 
     rows: int
     input_ns: int
     infer_ns: int
     output_ns: int
+    requests: int = 1
 
 
 @dataclass(slots=True)
@@ -145,11 +149,13 @@ class BatchExecution:
         whole = len(tickets) == 1 and padded == rows
         blocks = blocks_of(signature, arrays, WHOLE if whole else padded)
         outputs = Outputs(self._origin, blocks, tuple([b.shape(WHOLE) if whole else b.tail for b in blocks]))
+        requests = 0
         if whole:
-            tickets[0].succeed(outputs, 0, WHOLE)
+            requests += tickets[0].succeed(outputs, 0, WHOLE)
         else:
             start = 0
             for ticket in tickets:
-                ticket.succeed(outputs, start, ticket.rows)
+                requests += ticket.succeed(outputs, start, ticket.rows)
                 start += ticket.rows
-        self.report.runs.append(Run(rows, assembled - began, computed - assembled, perf_counter_ns() - computed))
+        output_ns = perf_counter_ns() - computed
+        self.report.runs.append(Run(rows, assembled - began, computed - assembled, output_ns, requests))

@@ -33,10 +33,10 @@ class Stages:
     compute_output: Total = field(default_factory=Total)
 
     def add(self, run: Run, count: int) -> None:
-        """Count ``count`` more, which took what the run took."""
-        self.compute_input.add(run.input_ns, count)
-        self.compute_infer.add(run.infer_ns, count)
-        self.compute_output.add(run.output_ns, count)
+        """Count ``count`` more, each of which took what the run took."""
+        self.compute_input.add(run.input_ns * count, count)
+        self.compute_infer.add(run.infer_ns * count, count)
+        self.compute_output.add(run.output_ns * count, count)
 
 
 @dataclass(slots=True)
@@ -72,16 +72,14 @@ class Statistics:
         self.success.add(int(lived_s * 1e9), succeeded)
         self.queue.add(int(waited_s * 1e9), succeeded)
         self.fail.add(int(failed_s * 1e9), len(tickets) - succeeded)
-        requests = succeeded
         for run in report.runs:
             stages = self.batches.get(run.rows)
             if stages is None and len(self.batches) < MOST_SIZES:
                 stages = self.batches[run.rows] = Stages()
             if stages is not None:
                 stages.add(run, 1)
-            # All requests of a batch are told once, whichever run answered them.
-            self.stages.add(run, requests)
-            requests = 0
+            # Each request waited for the whole of its batch, so each counts all of that time, as in Triton.
+            self.stages.add(run, run.requests)
             self.inference_count += run.rows
             self.execution_count += 1
             self.last_inference_s = now

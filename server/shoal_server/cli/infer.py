@@ -97,9 +97,11 @@ def _named(specs: _Specs, text: str) -> tuple[pb.ModelMetadataResponse.TensorMet
 
 
 def _labels(server: Remote, model: str, version: str) -> Labels:
-    config = server.call(
-        f"{_SERVICE}/ModelConfig", pb.ModelConfigRequest(name=model, version=version), pb.ModelConfigResponse
-    ).config
+    request = pb.ModelConfigRequest(name=model, version=version)
+    try:
+        config = server.call(f"{_SERVICE}/ModelConfig", request, pb.ModelConfigResponse).config
+    except Failure:
+        return {}  # the answer is there; that the server or the version has left since takes nothing from it
     return {
         name.removeprefix(_LABELS): json.loads(parameter.string_value)
         for name, parameter in config.parameters.items()

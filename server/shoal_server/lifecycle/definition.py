@@ -102,6 +102,16 @@ class ModelDefinition:
         """The versions to serve, ascending."""
         return self.policy.select(self.versions)
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Why versions that the policy asks for cannot even be tried: a sentence for each."""
+        asked = self.policy.specific or self.policy.select({**self.versions, **dict.fromkeys(self.refused, Path())})
+        return tuple(
+            f"version {version} of model '{self.name}' is not served: {self.refused.get(version, 'it is not there')}"
+            for version in asked
+            if version not in self.versions
+        )
+
     def same_serving(self, other: "ModelDefinition", version: int) -> bool:
         """Whether the other definition asks for this version to be served from the same file in the same way."""
         return self.only(version) == other.only(version)

@@ -67,6 +67,8 @@ class Manager(Generic[G]):
             name: ModelEntry(problem=str(problem)) for name, problem in found.items() if isinstance(problem, LoadFailed)
         }
         self.catalog = Catalog({**self.catalog.models, **problems})
+        for name, entry in problems.items():
+            self._tell(ModelRemarked(name, entry.problem))
         async with asyncio.TaskGroup() as group:
             for definition in found.values():
                 if isinstance(definition, ModelDefinition):
@@ -84,7 +86,8 @@ class Manager(Generic[G]):
         """
 
         async def describe_and_converge() -> list[str]:
-            return await self._converge(await self._in_thread(lambda: self._source.describe(model)))
+            definition = await self._in_thread(lambda: self._source.describe(model))
+            return [*await self._converge(definition), *definition.missing]
 
         failures = await self._in_turn(model, describe_and_converge)
         if failures:
@@ -211,6 +214,8 @@ class Manager(Generic[G]):
         if leaving:
             self.catalog = Catalog(self.catalog.models)  # the same slots; which of them is the newest ready has changed
         for slot in leaving:
+            if slot.engine is not None:
+                slot.engine.hurry()
             if reason and slot.engine is not None:
                 slot.engine.fail_waiting(Unavailable(f"version {slot.version} of model '{slot.model}': {reason}"))
             self._retiring[slot] = asyncio.get_running_loop().create_task(self._retire(slot, reason))

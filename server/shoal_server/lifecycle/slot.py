@@ -12,6 +12,10 @@ from shoal_server.lifecycle.states import TRANSITIONS, IllegalTransition, Versio
 class Engine(Protocol):
     """What serves a loaded version."""
 
+    def hurry(self) -> None:
+        """Hold nothing back any more: nobody new will come."""
+        ...
+
     def fail_waiting(self, error: ShoalError) -> None:
         """Answer everyone who still waits with an error."""
         ...

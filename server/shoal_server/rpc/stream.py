@@ -1,6 +1,8 @@
 """ModelStreamInfer: requests and answers in a stream, each request batched like any other (Triton's extension)."""
 
 import logging
+from collections import deque
+from threading import Lock
 from typing import Final
 
 from shoal.inference.grpc_service_pb2 import InferParameter, ModelInferResponse, ModelStreamInferResponse
@@ -25,6 +27,32 @@ _LAST: Final = ModelInferResponse(parameters={"triton_final_response": InferPara
 _LAST_FIELD: Final = _LAST.SerializeToString()
 
 
+class _InOrder:
+    """Sends a stream's answers in the order of its requests, as Triton does; from any thread.
+
+    A stock client tells its caller of a failed request without its id, so only the order says whose failure it is.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._lock = Lock()
+        self._places: deque[list[bytes]] = deque()
+
+    def place(self) -> list[bytes]:
+        """Take the next place; its list is empty until it is settled."""
+        place: list[bytes] = []
+        with self._lock:
+            self._places.append(place)
+        return place
+
+    def settle(self, place: list[bytes], message: bytes) -> None:
+        """Put the answer in its place, and send all those before which none is missing."""
+        with self._lock:
+            place.append(message)
+            while self._places and self._places[0]:
+                self._stream.send(self._places.popleft()[0])
+
+
 class _StreamResponder:
     """Answers one request of a stream with one message.
 
@@ -32,23 +60,29 @@ class _StreamResponder:
     Once it has answered, it is no more ``under_way``, so that a stream which lasts keeps no request that is over.
     """
 
-    __slots__ = ("_encoder", "_ends_stream", "_names", "_request_id", "_stream", "_under_way")
+    __slots__ = ("_answers", "_encoder", "_ends_stream", "_names", "_place", "_request_id", "_stream", "_under_way")
 
     def __init__(
         self,
         stream: Stream,
         encoder: ResponseEncoder,
+        answers: _InOrder,
         under_way: "dict[_StreamResponder, Admission]",
-        request_id: str,
         *,
         ends_stream: bool,
     ) -> None:
         self._stream = stream
         self._encoder = encoder
+        self._answers = answers
+        self._place = answers.place()
         self._under_way = under_way
-        self._request_id = request_id
+        self._request_id = ""
         self._names: tuple[str, ...] = ()
         self._ends_stream = ends_stream
+
+    def know(self, request_id: str) -> None:
+        """Answer with this id."""
+        self._request_id = request_id
 
     def want(self, names: tuple[str, ...]) -> None:
         """Answer with these outputs, empty for all."""
@@ -57,7 +91,7 @@ class _StreamResponder:
     def succeed(self, outputs: Outputs, start: int, rows: int) -> None:
         fields = id_field(self._request_id) + _LAST_FIELD
         answer = self._encoder.encode(outputs, start, rows, fields, self._names)
-        self._stream.send(field_header(_ANSWER, len(answer)) + answer)
+        self._answers.settle(self._place, field_header(_ANSWER, len(answer)) + answer)
         self._under_way.pop(self, None)
 
     def fail(self, error: ShoalError) -> None:
@@ -70,7 +104,7 @@ class _StreamResponder:
             return
         message = ModelStreamInferResponse(error_message=text, infer_response=_LAST)
         message.infer_response.id = self._request_id
-        self._stream.send(message.SerializeToString())
+        self._answers.settle(self._place, message.SerializeToString())
 
 
 class StreamHandler:
@@ -81,17 +115,19 @@ class StreamHandler:
         self._encoder = encoder
 
     async def handle(self, stream: Stream) -> None:
-        """Answer every request of the stream; answers come as they are ready, not in the order of the requests.
+        """Answer every request of the stream, in the order of the requests.
 
         The caller's metadata ``triton_grpc_error: true`` asks for the first failure to end the stream with its status.
         """
         ends_stream = ("triton_grpc_error", "true") in stream.metadata
         under_way: dict[_StreamResponder, Admission] = {}
+        answers = _InOrder(stream)
         received = 0
         try:
             while (message := await stream.receive()) is not None:
                 received += 1
-                self._admit(stream, message, under_way, ends_stream=ends_stream)
+                responder = _StreamResponder(stream, self._encoder, answers, under_way, ends_stream=ends_stream)
+                self._admit(message, stream.deadline_s, responder, under_way)
                 await stream.sent(received - MOST_IN_FLIGHT + 1)
             await stream.sent(received)
         finally:
@@ -99,13 +135,16 @@ class StreamHandler:
                 admission.cancel()
 
     def _admit(
-        self, stream: Stream, message: bytes, under_way: dict[_StreamResponder, Admission], *, ends_stream: bool
+        self,
+        message: bytes,
+        deadline_s: float | None,
+        responder: _StreamResponder,
+        under_way: dict[_StreamResponder, Admission],
     ) -> None:
-        responder = _StreamResponder(stream, self._encoder, under_way, "", ends_stream=ends_stream)
         try:
             request = parse(message)
-            responder = _StreamResponder(stream, self._encoder, under_way, request.id, ends_stream=ends_stream)
-            domain = decode(request, len(message), stream.deadline_s)
+            responder.know(request.id)
+            domain = decode(request, len(message), deadline_s)
             responder.want(tuple(domain.outputs))
             under_way[responder] = self._service.infer(domain, responder)
         except ShoalError as error:

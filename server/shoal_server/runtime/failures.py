@@ -26,7 +26,7 @@ _STOPPED: Final = "terminate flag"
 
 
 def load_reason(error: Exception, folder: Path) -> str:
-    """Return, as one line, why ONNX Runtime did not take a model; files in its folder are called by their names alone."""
+    """Return, as one line, why ONNX Runtime did not take a model; files in its folder go by their names alone."""
     if isinstance(error, InvalidProtobuf):
         return "it is no ONNX model, or only a part of one (its protobuf message does not parse)"
     text = str(error).replace(f"{folder}{os.sep}", "").replace(f"{folder.resolve()}{os.sep}", "")

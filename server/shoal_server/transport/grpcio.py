@@ -52,6 +52,7 @@ class GrpcioTransport:
         self._clock = clock
         self._mailbox = mailbox
         self._routes = routes
+        self._news = _News()
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
@@ -85,14 +86,14 @@ class GrpcioTransport:
             bound = self._server.add_insecure_port(self._options.address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._options.address}: {_reason(host, int(port))}") from error
-        _grpc_log.addFilter(_is_news)
+        _grpc_log.addFilter(self._news)
         await self._server.start()
         return f"{host}:{bound}"
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those under way end within ``grace_s``, then end them."""
         await self._server.stop(grace_s)
-        _grpc_log.removeFilter(_is_news)
+        _grpc_log.removeFilter(self._news)
 
     def _hot(self, method: str) -> _Handler:
         """Gather the calls that arrive in one turn of the loop and hand them over as a list."""
@@ -162,9 +163,11 @@ class _Handlers(grpc.GenericRpcHandler):
         return self._handlers.get(details.method)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether to log what grpc.aio says; a traceback for each caller who leaves while its answer is written is none."""
-    return not record.getMessage().startswith("ExecuteBatchError raised in core")
+class _News(logging.Filter):
+    """Passes on what grpc.aio logs but its tracebacks of callers who leave while their answers are written."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
 def _reason(host: str, port: int) -> str:

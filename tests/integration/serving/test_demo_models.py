@@ -3,15 +3,18 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import tritonclient.grpc.aio
 from tritonclient.grpc import InferenceServerClient
 
-from shoal_server.demo.models import DemoModel, breast_cancer, digits, write
 from shoal_testing.server import RunningServer, running_server
 from shoal_testing.triton import Array, eventually, given
+
+if TYPE_CHECKING:
+    from shoal_server.demo.models import DemoModel
 
 CALLERS = 64
 OUTPUTS = {"breast_cancer": ("output_label", "output_probability"), "digits": ("label", "probabilities")}
@@ -22,13 +25,17 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture(scope="module")
-def demo_models() -> dict[str, DemoModel]:
+def demo_models() -> "dict[str, DemoModel]":
+    from shoal_server.demo.models import breast_cancer, digits  # noqa: PLC0415 - takes seconds, and only here
+
     return {model.name: model for model in (breast_cancer(), digits())}
 
 
 @pytest.fixture(scope="module")
-def served(demo_models: dict[str, DemoModel], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def served(demo_models: "dict[str, DemoModel]", tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Batches wait a little for company, so that there are some however fast the models are."""
+    from shoal_server.demo.models import write  # noqa: PLC0415 - as above
+
     folder = tmp_path_factory.mktemp("models")
     for model in demo_models.values():
         write(model, folder)
@@ -36,7 +43,7 @@ def served(demo_models: dict[str, DemoModel], tmp_path_factory: pytest.TempPathF
         yield running
 
 
-async def predict(address: str, model: DemoModel, sizes: list[int]) -> dict[str, Array]:
+async def predict(address: str, model: "DemoModel", sizes: list[int]) -> dict[str, Array]:
     """Send every test row, in requests of so many rows by ``CALLERS`` tasks at once; return each output, in order."""
     starts = np.cumsum([0, *sizes])
     requests = iter([(start, model.rows[start : start + size]) for start, size in zip(starts, sizes, strict=False)])
@@ -66,7 +73,7 @@ def sizes_of(count: int, most_rows: int, seed: int) -> list[int]:
 @pytest.mark.parametrize("most_rows", [1, 4])
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_served_answers_are_scikit_learns_own(
-    served: RunningServer, demo_models: dict[str, DemoModel], name: str, most_rows: int, seed: int
+    served: RunningServer, demo_models: "dict[str, DemoModel]", name: str, most_rows: int, seed: int
 ) -> None:
     label, scores = OUTPUTS[name]
     model = demo_models[name]
@@ -85,7 +92,7 @@ def test_served_answers_are_scikit_learns_own(
 
 
 def test_the_classes_of_the_scores_are_in_the_configuration(
-    served: RunningServer, demo_models: dict[str, DemoModel]
+    served: RunningServer, demo_models: "dict[str, DemoModel]"
 ) -> None:
     with InferenceServerClient(served.address) as client:
         parameters = client.get_model_config("breast_cancer").config.parameters

@@ -70,6 +70,17 @@ def test_a_delay_gathers_requests_while_slots_are_free_and_no_longer_than_it_say
     run_core(test, definition("m", batching=BatchingOptions(delay_s=0.05)), make=making(), slots=4)
 
 
+def test_a_version_that_is_withdrawn_holds_no_incomplete_batch_back() -> None:
+    async def test(core: Core) -> None:
+        sent = core.send(1)
+        await wait(0.01)
+        core.batcher.hurry()
+        await wait(1)
+        assert after_s(sent) == pytest.approx(0.01 + RUN_S)
+
+    run_core(test, definition("m", batching=BatchingOptions(delay_s=30.0)), make=making(), slots=4)
+
+
 def test_a_full_batch_does_not_wait_for_the_delay() -> None:
     async def test(core: Core) -> None:
         first, second = core.send([1, 2]), core.send([3, 4])

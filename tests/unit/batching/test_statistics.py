@@ -33,11 +33,11 @@ def test_rows_are_counted_as_inferences_and_runs_as_executions() -> None:
     assert statistics.fail == Total()
 
 
-def test_stages_count_requests_in_all_and_runs_per_number_of_rows() -> None:
+def test_stages_count_the_whole_batch_for_each_request_and_once_per_number_of_rows() -> None:
     statistics = Statistics()
-    statistics.executed([ticket_of(1, 0.0), ticket_of(1, 0.0)], Report([Run(2, 1, 20, 3)]), 0.0, 1.0)
+    statistics.executed([ticket_of(1, 0.0), ticket_of(1, 0.0)], Report([Run(2, 1, 20, 3, requests=2)]), 0.0, 1.0)
     statistics.executed([ticket_of(1, 0.0)], Report([Run(1, 4, 50, 6)]), 0.0, 1.0)
-    assert statistics.stages == stages(3, 5, 70, 9)
+    assert statistics.stages == stages(3, 6, 90, 12)
     assert statistics.batches == {2: stages(1, 1, 20, 3), 1: stages(1, 4, 50, 6)}
 
 

@@ -8,6 +8,9 @@ from shoal_testing.fakes import definition
 
 
 class Engine:
+    def hurry(self) -> None:
+        pass
+
     def fail_waiting(self, error: ShoalError) -> None:
         raise NotImplementedError
 

@@ -324,7 +324,8 @@ def test_a_version_that_is_being_written_anew_serves_on_and_is_listed_with_the_r
         await rig.manager.start()
         serving = rig.slot("2")
         rig.source.models["m"] = replace(definition("m", 1), refused={2: "half written", 3: "half written"})
-        await rig.manager.load("m")
+        with pytest.raises(LoadFailed, match="version 3 of model 'm' is not served: half written"):
+            await rig.manager.load("m")
         await asyncio.sleep(1)
         assert rig.slot() is serving
         assert rig.manager.catalog.models["m"].refused == {2: "half written", 3: "half written"}

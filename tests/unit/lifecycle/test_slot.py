@@ -21,6 +21,9 @@ LEGAL = {*itertools.pairwise(ROAD), (ROAD[0], VersionState.FAILED), (ROAD[1], Ve
 
 
 class Engine:
+    def hurry(self) -> None:
+        pass
+
     def fail_waiting(self, error: ShoalError) -> None:
         raise NotImplementedError
 
