@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tritonclient.grpc import InferenceServerClient
+from tritonclient.grpc import InferenceServerClient, InferResult
 from tritonclient.utils import InferenceServerException
 
 from shoal.health import health_pb2 as ours
@@ -20,6 +21,7 @@ from shoal_server.runtime import OrtLoader
 from shoal_server.runtime.ort_model import OrtModel
 from shoal_server.transport.grpcio import GrpcioTransport
 from shoal_testing import models
+from shoal_testing.gated import gated
 from shoal_testing.server import RunningServer, running_server
 from shoal_testing.triton import eventually, rows, save_held, status
 from shoal_testing.wire import HEALTH, Answers, Wire
@@ -251,28 +253,23 @@ def test_a_draining_server_serves_no_more_and_says_so_while_it_finishes(
 ) -> None:
     server, model = Watching(health, ""), Watching(health, "echo")
     assert (server.next(), model.next()) == (SERVING, SERVING)
-    answered = threading.Event()
-    failures: list[str] = []
-
-    def note(result: object, error: InferenceServerException) -> None:
-        assert result is None
-        failures.append(status(error))
-        answered.set()
-
-    waiting = client.async_infer("held", [rows(1)], note)
-    assert eventually(lambda: (client.is_server_live(), served.server.inside.requests)[1], 1) == 1
-    stopping = asyncio.run_coroutine_threadsafe(served.server.stop(WITHIN_S), served.loop)
-    assert (server.next(), model.next()) == (NOT_SERVING, NOT_SERVING)
-    assert (check(health, ""), check(health, "echo")) == (NOT_SERVING, NOT_SERVING)
-    assert client.is_server_live() is True
-    assert client.is_server_ready() is False
-    with pytest.raises(InferenceServerException) as caught:
-        client.infer("echo", [rows(1)])
-    assert (status(caught.value), caught.value.message()) == ("UNAVAILABLE", "the server is draining")
-    assert not stopping.done()
-    waiting.cancel()
-    assert answered.wait(WITHIN_S)
-    assert failures == ["CANCELLED"]
+    answers: SimpleQueue[tuple[InferResult | None, InferenceServerException | None]] = SimpleQueue()
+    with gated(served, "echo") as gate:
+        client.async_infer("echo", [rows(1)], lambda result, error: answers.put((result, error)))
+        gate.wait_for_run()
+        stopping = asyncio.run_coroutine_threadsafe(served.server.stop(WITHIN_S), served.loop)
+        assert (server.next(), model.next()) == (NOT_SERVING, NOT_SERVING)
+        assert (check(health, ""), check(health, "echo")) == (NOT_SERVING, NOT_SERVING)
+        assert client.is_server_live() is True
+        assert client.is_server_ready() is False
+        with pytest.raises(InferenceServerException) as caught:
+            client.infer("echo", [rows(1)])
+        assert (status(caught.value), caught.value.message()) == ("UNAVAILABLE", "the server is draining")
+        assert not stopping.done()
+        gate.open()
+        result, error = answers.get(timeout=WITHIN_S)
+    assert error is None
+    assert result is not None
     assert stopping.result(WITHIN_S) is True
 
 
