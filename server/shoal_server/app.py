@@ -40,7 +40,6 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._one_file = settings.models.is_file()
         self._clock = MonotonicClock()
         self._gate = Gate(settings.limits.options())
         self.readiness = Readiness()
@@ -84,7 +83,8 @@ class Server:
         address = await self._transport.start()
         await self.manager.start()
         entries = self.manager.catalog.models.values()
-        if self._one_file and not any(entry.newest_ready for entry in entries):
+        nothing = not any(entry.newest_ready for entry in entries)
+        if nothing and await self._loaders.call(self._settings.models.is_file):
             reasons = [entry.problem for entry in entries] + [slot.reason for slot in self.manager.catalog.slots()]
             raise LoadFailed("; ".join(reason for reason in reasons if reason))
         if not entries:

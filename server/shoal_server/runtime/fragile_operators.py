@@ -7,6 +7,8 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Final
 
+from onnxruntime import __version__
+
 from shoal_server.runtime.wire_fields import fields, sized
 
 # onnx.proto: ModelProto.graph, ModelProto.functions; GraphProto.node, whose bytes have those of its subgraphs in them.
@@ -20,11 +22,17 @@ def _text(number: int, text: str) -> bytes:
     return sized(number, len(text)) + text.encode()
 
 
-# ONNX Runtime 1.32 aborts, divides by zero or reads outside its memory in these where a tensor has no elements: found
-# by running every case of the ONNX project with each dimension of each input zero in turn, in a process of its own.
-# Each is known by its NodeProto.op_type but Scan, which fails only where it has axes, by those (AttributeProto.name).
+# ONNX Runtime aborts, divides by zero or reads outside its memory in these where a tensor has no elements: found by
+# running every case of the ONNX project with each dimension of each input zero in turn, in a process of its own.
+_FATAL: Final = ("ConvTranspose", "GRU", "LSTM", "STFT", "Unique")
+# The same with 1.28, and not with 1.32.
+_ONCE_FATAL: Final = ("Attention", "DFT", "GridSample", "LpNormalization", "TopK")
+_MENDED_IN: Final = (1, 32)
+
+_IS_MENDED: Final = tuple(map(int, __version__.split(".")[:2])) >= _MENDED_IN
+# Known by NodeProto.op_type. A Scan fails only where it has axes, so it is known by those (AttributeProto.name).
 _SIGNS: Final = {
-    **{name: [_text(4, name)] for name in ("ConvTranspose", "GRU", "LSTM", "STFT", "Unique")},
+    **{name: [_text(4, name)] for name in (_FATAL if _IS_MENDED else (*_FATAL, *_ONCE_FATAL))},
     "Scan": [_text(1, "scan_input_axes"), _text(1, "scan_output_axes")],
 }
 _FRAGILE: Final = re.compile(
