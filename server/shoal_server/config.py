@@ -69,9 +69,9 @@ _ADMISSION: Final = AdmissionOptions()
 _BATCHING: Final = BatchingOptions()
 _RUNTIME: Final = RuntimeOptions()
 
-_Requests = Annotated[int, Field(ge=1), Unit("requests")]
-_Rows = Annotated[int, Field(ge=1), Unit("rows")]
-_Bytes = Annotated[int, Field(ge=1), Unit("bytes")]
+_Requests = Annotated[int, Field(ge=1, le=1 << 30), Unit("requests")]
+_Rows = Annotated[int, Field(ge=1, le=1 << 40), Unit("rows")]
+_Bytes = Annotated[int, Field(ge=1, le=1 << 50), Unit("bytes")]
 _MessageBytes = Annotated[int, Field(ge=1024, le=2**31 - 1), Unit("bytes")]
 _MetadataBytes = Annotated[int, Field(ge=1024, le=2**20), Unit("bytes")]
 _Batches = Annotated[int, Field(ge=0, le=1024), Unit("batches")]

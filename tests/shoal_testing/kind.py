@@ -28,7 +28,7 @@ class Kind:
     batched: bool
     because: str = ""
     fragile: bool = False
-    """Whether ONNX Runtime would end the process on a request of no rows."""
+    """Whether one of the versions of ONNX Runtime that we support would end the process on a request of no rows."""
     save: Callable[[Path], None] | None = None
     """Writes the model to a path, where it is not ``model`` that makes it: more than one file, say."""
 

@@ -1,6 +1,7 @@
 """scikit-learn's estimators as skl2onnx exports them: trees, text pipelines, columns of mixed types and the rest."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final, cast
 from warnings import catch_warnings
@@ -175,7 +176,7 @@ SKLEARN = (
     _plain("decision_tree_path", _of("tree.DecisionTreeClassifier", max_depth=4), "classes", decision_path=True),
     _plain("k_means", _of("cluster.KMeans", 4, n_init=1, random_state=0), "none"),
     _plain("gaussian_mixture", _of("mixture.GaussianMixture", 3, random_state=0), "none"),
-    _plain("nearest_neighbours", _of("neighbors.KNeighborsRegressor", 3), "number"),
+    replace(_plain("nearest_neighbours", _of("neighbors.KNeighborsRegressor", 3), "number"), fragile=True),
     _plain("support_vectors", _of("svm.SVC", random_state=0), "classes"),
     _plain("naive_bayes", _of("naive_bayes.GaussianNB"), "names"),
     _plain("several_targets", _of("linear_model.LinearRegression"), "numbers"),

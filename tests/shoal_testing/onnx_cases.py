@@ -17,6 +17,7 @@ from shoal_testing.bare_ort import Fed
 _RANDOM: Final = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
+_STORED: Final = ("pytorch-converted", "pytorch-operator", "simple")
 _TRAINING_MODE: Final = 2  # the input of Dropout that says that elements are dropped
 
 
@@ -50,7 +51,7 @@ def operator_cases() -> tuple[OnnxCase, ...]:
 def stored_cases() -> Iterator[OnnxCase]:
     """Yield the models that are files of the installed onnx, with their inputs."""
     data = Path(test.__file__).parent / "data"
-    for path in sorted(data.glob("*/*/model.onnx")):
+    for path in sorted(path for source in _STORED for path in data.glob(f"{source}/*/model.onnx")):
         model = onnx.load(path)
         files = sorted(path.parent.glob("test_data_set_0/input_*.pb"), key=lambda file: int(file.stem.split("_")[-1]))
         about_tensors = not any(map(_beyond, model.graph.input))

@@ -1,0 +1,42 @@
+"""Case 21: no file descriptor is left: who is connected is served, and when some are free again, everybody is."""
+
+import resource
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shoal.inference import grpc_service_pb2 as pb
+from shoal_testing import models
+from shoal_testing.caller import Caller, request_of
+from shoal_testing.process import server_process
+from shoal_testing.refusals import assert_refused
+
+LOAD = "/inference.GRPCInferenceService/RepositoryModelLoad"
+LIMIT = 100
+REQUEST = request_of("pair", x=np.array([[1, 2]], np.float32))
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process can be set on Linux alone")
+def test_out_of_file_descriptors_the_connected_are_served_and_later_everybody(tmp_path: Path) -> None:
+    models.save(tmp_path / "models", "pair", models.identity("FP32", ["N", 2]))
+    load = pb.RepositoryModelLoadRequest(model_name="pair").SerializeToString()
+    with server_process("models", "--log-level", "warning", folder=tmp_path) as server:
+        address = server.ready_address()
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+        host, _colon, port = address.rpartition(":")
+        with Caller(address) as connected:
+            assert connected.infer(REQUEST).status == "OK"
+            with ExitStack() as strangers:
+                for _ in range(2 * LIMIT):
+                    strangers.enter_context(socket.create_connection((host, int(port)), 5))
+                server.wait_for_error("File descriptor limit reached")
+                for _ in range(50):
+                    assert connected.infer(REQUEST).status == "OK"
+                assert_refused(connected.call(load, LOAD), "INVALID_ARGUMENT", "pair", "too many open files")
+                assert connected.infer(REQUEST).status == "OK", "what was loaded serves on"
+            with Caller(address) as newcomer:
+                assert newcomer.infer(REQUEST).status == "OK"
+            assert connected.call(load, LOAD).status == "OK"
