@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -37,15 +36,11 @@ class OnnxCase:
     random: bool
 
 
-@cache
-def operator_cases() -> tuple[OnnxCase, ...]:
-    """Return all cases that the installed onnx has; the first call takes some 15 s, as it computes expected outputs."""
-    cases = sorted(collect_testcases(None), key=lambda case: case.name)
-    return tuple(
-        _case("operators", case.name, case.model, case.data_sets[0][0])
-        for case in cases
-        if case.model is not None and case.data_sets
-    )
+def operator_cases() -> Iterator[OnnxCase]:
+    """Yield the cases of operators that the installed onnx has; can be done once in a process."""
+    for case in sorted(collect_testcases(None), key=lambda case: case.name):
+        if case.model is not None and case.data_sets:
+            yield _case("operators", case.name, case.model, case.data_sets[0][0])
 
 
 def stored_cases() -> Iterator[OnnxCase]:

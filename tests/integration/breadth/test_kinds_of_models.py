@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from onnx import TensorProto, helper
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_server.batching.batcher import Batcher
 from shoal_testing.bare_ort import BareModel, Fed, Refused
+from shoal_testing.built_once import built_once
 from shoal_testing.caller import Caller, Outcome, Pending
 from shoal_testing.kind import Array, Inputs, Kind
 from shoal_testing.kinds_neural import NEURAL
@@ -49,17 +51,23 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Served]:
     wait_up_to(_LIMIT_S)
-    folder = tmp_path_factory.mktemp("kinds")
-    paths = {kind.name: folder / kind.name / "1" / "model.onnx" for kind in _KINDS.values()}
-    for kind in _KINDS.values():
-        kind.write(paths[kind.name])
-    bare = {name: BareModel(path) for name, path in paths.items()}
+    folder = built_once(tmp_path_factory, worker_id, "kinds", _build)
+    bare = {name: BareModel(_path(folder, name)) for name in _KINDS}
     # One thread, as sums are done in another order with several.
     options = {"intra_op_threads": 1}
     with running_server(folder, ready_s=_LIMIT_S, batching={"delay_ms": _WAIT_MS}, runtime=options) as running:
         yield Served(running, bare)
+
+
+def _build(folder: Path) -> None:
+    for kind in _KINDS.values():
+        kind.write(_path(folder, kind.name))
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / name / "1" / "model.onnx"
 
 
 @each_kind

@@ -12,7 +12,7 @@ from shoal_testing.bare_ort import BareModel, Refused
 from shoal_testing.caller import Caller, Outcome
 from shoal_testing.models import save
 from shoal_testing.on_the_wire import WireTensor, answered, difference, on_the_wire, request_of
-from shoal_testing.onnx_cases import OnnxCase, operator_cases, stored_cases
+from shoal_testing.onnx_cases import OnnxCase
 from shoal_testing.patience import wait_up_to
 from shoal_testing.server import RunningServer, running_server
 
@@ -30,15 +30,14 @@ class Served(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(onnx_cases: tuple[OnnxCase, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     wait_up_to(_LIMIT_S)
     folder = tmp_path_factory.mktemp("cases")
-    cases = (*operator_cases(), *stored_cases())
-    for case in cases:
+    for case in onnx_cases:
         save(folder, case.name, case.model)
     began_s = monotonic()
     with running_server(folder, ready_s=_LIMIT_S, runtime={"intra_op_threads": 1}) as running:
-        yield Served(running, cases, monotonic() - began_s)
+        yield Served(running, onnx_cases, monotonic() - began_s)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from shoal_testing.caller import Caller, Outcome
 from shoal_testing.free_rows import FreeCase, free_cases
 from shoal_testing.models import save
 from shoal_testing.on_the_wire import FLOATS, WireTensor, answered, distance, on_the_wire, request_of
-from shoal_testing.onnx_cases import operator_cases, stored_cases
+from shoal_testing.onnx_cases import OnnxCase
 from shoal_testing.patience import wait_up_to
 from shoal_testing.server import RunningServer, running_server
 
@@ -26,9 +26,9 @@ Answer = dict[str, WireTensor]
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[FreeCase]:
+def cases(onnx_cases: tuple[OnnxCase, ...]) -> list[FreeCase]:
     wait_up_to(_LIMIT_S)
-    return [free for case in (*operator_cases(), *stored_cases()) for free in free_cases(case)]
+    return [free for case in onnx_cases for free in free_cases(case)]
 
 
 @pytest.fixture(scope="module")
