@@ -9,6 +9,7 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from shoal.admin import admin_pb2
 from shoal.health import health_pb2
 from shoal.inference import grpc_service_pb2
 from shoal.reflection import reflection_pb2
@@ -51,6 +52,7 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         for methods in (
             methods_of(grpc_service_pb2.DESCRIPTOR),
             methods_of(health_pb2.DESCRIPTOR),
+            methods_of(admin_pb2.DESCRIPTOR),
             _reflection(),
         )
         for method in methods

@@ -10,6 +10,10 @@
     ├── Unavailable             not ready, draining or withdrawn; safe to send elsewhere
     ├── DeadlineExceeded        the caller's deadline passed before the answer
     ├── Cancelled               the caller left
+    ├── Unauthenticated         the caller has not shown who it is, and must
+    ├── PermissionDenied        who the caller is, it may not do this
+    ├── PreconditionFailed      what the operator expected of a model does not hold; look, then ask again
+    ├── Conflict                another change of the same model is under way
     ├── ExecutionFailed         the model failed on this very request (its runtime said why)
     ├── InternalError           our own fault; the text is for the log, never for a caller
     └── LoadFailed              a model version cannot be served; names the file and the reason
@@ -49,6 +53,22 @@ class DeadlineExceeded(ShoalError):
 
 class Cancelled(ShoalError):
     """The caller cancelled or its connection ended."""
+
+
+class Unauthenticated(ShoalError):
+    """The method asks for an identity and the connection has none."""
+
+
+class PermissionDenied(ShoalError):
+    """The identity is not among those that may call the method."""
+
+
+class PreconditionFailed(ShoalError):
+    """The state of a model is not what the request takes for granted."""
+
+
+class Conflict(ShoalError):
+    """Another change of the same model is under way."""
 
 
 class ExecutionFailed(ShoalError):

@@ -18,6 +18,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from shoal import descriptors
+from shoal.admin import admin_pb2
 from shoal.health import health_pb2
 from shoal.inference import grpc_service_pb2, model_config_pb2
 from shoal.methods import METHODS
@@ -171,7 +172,7 @@ def test_our_part_of_onnx_is_a_part_of_the_published_whole() -> None:
 
 
 def test_no_message_of_ours_is_in_the_process_wide_pool() -> None:
-    for module in (grpc_service_pb2, model_config_pb2, health_pb2, reflection_pb2, model_pb2):
+    for module in (grpc_service_pb2, model_config_pb2, health_pb2, reflection_pb2, model_pb2, admin_pb2):
         assert module.DESCRIPTOR.pool is descriptors.Default()
         assert descriptors.Default().FindFileByName(module.DESCRIPTOR.name).serialized_pb
         with pytest.raises(KeyError):
@@ -188,7 +189,7 @@ def test_every_method_is_listed_with_the_messages_and_the_streaming_that_its_ser
     assert (stream.client_streaming, stream.server_streaming) == (True, True)
     assert (watch.client_streaming, watch.server_streaming) == (False, True)
     assert {path: method.path for path, method in METHODS.items()} == {path: path for path in METHODS}
-    assert len(METHODS) == 20 + 3 + 2
+    assert len(METHODS) == 20 + 3 + 2 + 8
 
 
 def test_reflection_is_listed_under_its_older_name_too() -> None:

@@ -31,7 +31,11 @@ def _config(configuration: Configuration) -> int:
 
 def _toml(value: object) -> str:
     # A JSON string is a basic string of TOML (toml.io, v1.0.0) but for DEL, which no path here holds.
-    return str(value) if isinstance(value, int | float) else json.dumps(str(value), ensure_ascii=False)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value) if isinstance(value, int | float) else json.dumps(str(value or ""), ensure_ascii=False)
 
 
 command = with_settings(_config)

@@ -16,11 +16,12 @@ _CONFIG_HELP: Final = "The configuration file; by default shoal.toml in the work
 def with_settings(act: Callable[[Configuration], int]) -> Callable[..., int]:
     """Return a command that takes the settings as flags and hands the configuration in force to ``act``."""
 
-    def command(**given: str | None) -> int:
+    def command(**given: str | bool | None) -> int:
         file = given.pop("config")
-        flags = {key: text for key in OPTIONS if (text := given[_parameter(key)]) is not None}
+        said = {key: value for key in OPTIONS if (value := given[_parameter(key)]) is not None}
+        flags = {key: value if isinstance(value, str) else str(value) for key, value in said.items()}
         try:
-            configuration = load(flags, file=None if file is None else Path(file))
+            configuration = load(flags, file=Path(file) if isinstance(file, str) else None)
         except ConfigError as error:
             raise Failure(str(error), MISUSED) from error
         return act(configuration)
@@ -44,8 +45,11 @@ def _parameter(key: str) -> str:
 def _flag(option: Option) -> object:
     """Return the annotation from which typer makes the flag, or for the models the argument."""
     # No square brackets: on a terminal, rich takes them for markup.
-    about = f"{option.why} Takes {option.wanted}; {option.default} by default."
+    about = f"{option.why} Takes {option.wanted}; {option.shown_default} by default."
+    panel = f"Settings: {option.section}" if option.section else "Settings"
+    if isinstance(option.default, bool):
+        names = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
+        return Annotated[bool | None, typer.Option(names, help=about, rich_help_panel=panel)]
     if option.key == "models":
         return Annotated[str | None, typer.Argument(metavar="PATH", help=about)]
-    panel = f"Settings: {option.section}" if option.section else "Settings"
     return Annotated[str | None, typer.Option(option.flag, help=about, metavar="VALUE", rich_help_panel=panel)]

@@ -12,20 +12,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Final, Literal, get_args, get_origin
+from typing import Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
-from shoal_server.options import AdmissionOptions, BatchingOptions, RuntimeOptions
+from shoal_server.config.option import OPTIONS, PREFIX, SECTIONS
+from shoal_server.config.settings import Settings
 
 FILE_NAME: Final = "shoal.toml"
-PREFIX: Final = "SHOAL_"
 _FILE_VARIABLE: Final = "SHOAL_CONFIG"
-
-_ADDRESS: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+):(?P<port>[0-9]{1,5})", re.ASCII)
-_ADDRESS_FORM: Final = "HOST:PORT, such as 127.0.0.1:8001 or [::1]:8001 (port 0 takes any free one)"
-_MAX_PORT: Final = 65535
 
 # Kubernetes tells every pod about a service called `shoal` or `shoal-...` in variables of these names.
 _SERVICE_LINK: Final = re.compile(
@@ -37,156 +32,11 @@ _SERVICE_LINK: Final = re.compile(
 _MEANT: Final = {"port": "address", "host": "address", "bind": "address", "timeout": "batching.default_timeout_s"}
 
 
+_TRUTHS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
 class ConfigError(Exception):
     """The configuration cannot be used; ``str()`` is a sentence for whoever wrote it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """What a number counts; shown beside its range."""
-
-    name: str
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``; an IPv6 host keeps its brackets.
-
-    Raises:
-        ValueError: it has another form, or the port is above 65535.
-    """
-    match = _ADDRESS.fullmatch(address)
-    if match is None or int(match["port"]) > _MAX_PORT:
-        raise ValueError(f"an address is {_ADDRESS_FORM}, got {address!r}")
-    return match["host"], int(match["port"])
-
-
-def _check_address(address: str) -> str:
-    split_address(address)
-    return address
-
-
-_ADMISSION: Final = AdmissionOptions()
-_BATCHING: Final = BatchingOptions()
-_RUNTIME: Final = RuntimeOptions()
-
-_Requests = Annotated[int, Field(ge=1, le=1 << 30), Unit("requests")]
-_Rows = Annotated[int, Field(ge=1, le=1 << 40), Unit("rows")]
-_Bytes = Annotated[int, Field(ge=1, le=1 << 50), Unit("bytes")]
-_MessageBytes = Annotated[int, Field(ge=1024, le=2**31 - 1), Unit("bytes")]
-_MetadataBytes = Annotated[int, Field(ge=1024, le=2**20), Unit("bytes")]
-_Batches = Annotated[int, Field(ge=0, le=1024), Unit("batches")]
-_Threads = Annotated[int, Field(ge=0, le=1024), Unit("threads")]
-_Timeout = Annotated[float, Field(gt=0, le=86_400), Unit("seconds")]
-_Grace = Annotated[float, Field(ge=0, le=3600), Unit("seconds")]
-_Delay = Annotated[float, Field(ge=0, le=60_000), Unit("milliseconds")]
-_Address = Annotated[str, AfterValidator(_check_address)]
-_Path = Annotated[Path, Field(strict=False)]
-
-
-class _Section(BaseModel):
-    # Strict: `slots = true` is a mistake and no 1. Text from variables and flags is parsed before it comes here.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class LimitSettings(_Section):
-    """Bounds that keep the server's memory independent of its load; what is beyond them is refused at the door."""
-
-    max_requests: _Requests = _ADMISSION.max_requests
-    """All requests that may be inside the server at once, over all models."""
-    max_rows: _Rows = _ADMISSION.max_rows
-    """All rows of these requests together."""
-    max_bytes: _Bytes = _ADMISSION.max_bytes
-    """All bytes of these requests together, as they came over the wire."""
-    max_message_bytes: _MessageBytes = 64 << 20
-    """One message, in or out: a larger request is refused before it is read whole."""
-    max_metadata_bytes: _MetadataBytes = 16 << 10
-    """The headers of one call, which are read before anything can be refused."""
-
-    def options(self) -> AdmissionOptions:
-        """Return what the admission gate takes."""
-        return AdmissionOptions(self.max_requests, self.max_rows, self.max_bytes)
-
-
-class BatchingSettings(_Section):
-    """How requests form batches, for every model whose own configuration says nothing else."""
-
-    max_rows: _Rows = _BATCHING.max_rows
-    """Rows per batch: more help throughput, fewer help the slowest request."""
-    delay_ms: _Delay = _BATCHING.delay_s * 1000
-    """How long an incomplete batch waits for more rows; 0 starts it as soon as a thread is free."""
-    default_timeout_s: _Timeout = _BATCHING.default_timeout_s
-    """How long a request may wait whose caller set no deadline, so that none waits for ever."""
-    execution_limit_s: _Timeout = _BATCHING.execution_limit_s
-    """When a batch that still runs is given up: its requests fail and its thread is replaced."""
-
-    def options(self) -> BatchingOptions:
-        """Return how a model is batched unless its own configuration says otherwise."""
-        return BatchingOptions(
-            max_rows=self.max_rows,
-            delay_s=self.delay_ms / 1000,
-            default_timeout_s=self.default_timeout_s,
-            execution_limit_s=self.execution_limit_s,
-        )
-
-
-class RuntimeSettings(_Section):
-    """Which threads compute."""
-
-    slots: _Batches = 0
-    """Batches that run at once, over all models; 0 follows the CPU quota."""
-    load_threads: _Threads = 0
-    """Models that load at once; 0 follows the CPU quota."""
-    intra_op_threads: _Threads = _RUNTIME.intra_op_threads
-    """Threads within one batch, for models whose own configuration says nothing else; 0 lets the server choose."""
-
-    def options(self) -> RuntimeOptions:
-        """Return how a model runs unless its own configuration says otherwise."""
-        return RuntimeOptions(intra_op_threads=self.intra_op_threads)
-
-
-class Settings(_Section):
-    """All that can be set for a server."""
-
-    models: _Path = Path("models")
-    """A folder that holds NAME/VERSION/model.onnx for each model, or one .onnx file."""
-    address: _Address = "127.0.0.1:8001"
-    """Where to listen; other machines can connect only if you say so, as by 0.0.0.0:8001."""
-    transport: Literal["auto", "grpcio"] = "auto"
-    """What carries the calls; auto takes the fastest that is installed."""
-    grace_s: _Grace = 30.0
-    """How long requests under way may take to finish once the server is told to stop."""
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least grave message that is logged."""
-    limits: LimitSettings = LimitSettings()
-    batching: BatchingSettings = BatchingSettings()
-    runtime: RuntimeSettings = RuntimeSettings()
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One key of the settings, for people: ``key`` as in ``limits.max_rows``, ``wanted`` its type and range."""
-
-    key: str
-    default: object
-    wanted: str
-    why: str
-
-    @property
-    def section(self) -> str:
-        """The table of the file that it stands in; empty for the top."""
-        return self.key.rpartition(".")[0]
-
-    @property
-    def flag(self) -> str:
-        """The flag of the command line; the models are its argument."""
-        return "PATH" if self.key == "models" else "--" + self.key.replace(".", "-").replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """The environment variable."""
-        return PREFIX + self.key.replace(".", "__").upper()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,15 +106,20 @@ def _from_file(file: Path | None) -> _Found:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from error
     for name, value in content.items():
-        if name in _SECTIONS:
+        if name in SECTIONS:
             if not isinstance(value, dict):
                 raise ConfigError(f"{path}: {name} is a section: write [{name}] and its keys below, got {value!r}")
             for key, item in value.items():
-                yield _known(f"{name}.{key}", str(path)), item, str(path)
+                known = _known(f"{name}.{key}", str(path))
+                yield known, _placed(known, item, path.parent), str(path)
         else:
-            key = _known(name, str(path))
-            # As everywhere else a path in a file starts from where the file is.
-            yield key, path.parent / value if key == "models" and isinstance(value, str) else value, str(path)
+            known = _known(name, str(path))
+            yield known, _placed(known, value, path.parent), str(path)
+
+
+def _placed(key: str, value: object, folder: Path) -> object:
+    """Return the value with a path starting, as everywhere else, from where the file is."""
+    return folder / value if OPTIONS[key].is_path and isinstance(value, str) and value else value
 
 
 def _from_variables(environ: Mapping[str, str]) -> _Found:
@@ -286,7 +141,7 @@ def _from_flags(flags: Mapping[str, str]) -> _Found:
 def _known(key: str, origin: str) -> str:
     if key in OPTIONS:
         return key
-    meant = next(iter(difflib.get_close_matches(key, _SECTIONS, n=1) if "." not in key else ()), _nearest(key))
+    meant = next(iter(difflib.get_close_matches(key, SECTIONS, n=1) if "." not in key else ()), _nearest(key))
     raise ConfigError(f"{origin}: unknown key {key}" + (f"; did you mean {meant}?" if meant else ""))
 
 
@@ -304,6 +159,8 @@ def _nearest(key: str) -> str | None:
 def _parsed(key: str, text: str) -> object:
     """Return what the text means; the text itself where it is no number, for the check to complain about."""
     kind = type(OPTIONS[key].default)
+    if kind is bool:
+        return _TRUTHS.get(text.lower(), text)
     if kind not in (int, float):
         return text
     try:
@@ -311,34 +168,3 @@ def _parsed(key: str, text: str) -> object:
     except ValueError:
         return text
     return number
-
-
-def _wanted(field: FieldInfo) -> str:
-    kind = field.annotation
-    if get_origin(kind) is Literal:
-        return " or ".join(str(choice) for choice in get_args(kind))
-    if kind is str:
-        return _ADDRESS_FORM
-    if kind is Path:
-        return "a path"
-    bounds = {
-        name: getattr(item, name) for item in field.metadata for name in ("ge", "gt", "le") if hasattr(item, name)
-    }
-    unit = next((f" of {item.name}" for item in field.metadata if isinstance(item, Unit)), "")
-    low = f"above {bounds['gt']}" if "gt" in bounds else f"from {bounds['ge']}"
-    high = f" to {bounds['le']}" if "le" in bounds else " up"
-    return f"{'a whole number' if kind is int else 'a number'}{unit} {low}{high}"
-
-
-def _options(model: type[BaseModel], prefix: str = "") -> Iterator[Option]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _options(field.annotation, f"{name}.")
-        else:
-            yield Option(prefix + name, field.default, _wanted(field), field.description or "")
-
-
-OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({option.key: option for option in _options(Settings)})
-"""Every key, in the order of the file."""
-
-_SECTIONS: Final = frozenset(option.section for option in OPTIONS.values()) - {""}

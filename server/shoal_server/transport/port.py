@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
+from shoal_server.histogram import Buckets
+
 Metadata = Sequence[tuple[str, str | bytes]]
 
 
@@ -37,7 +39,7 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who calls: the network address, and the identity that TLS verified (empty without one)."""
+    """Who calls: the network address, and the identity that TLS verified, as ``identity_of`` writes it (or empty)."""
 
     address: str
     identity: str = ""
@@ -138,8 +140,44 @@ class Routes:
     """Streams whose caller sends one message: unary request, streamed responses."""
 
 
+@dataclass(frozen=True, slots=True)
+class TlsMaterial:
+    """What a listener shows and demands in TLS handshakes, all PEM.
+
+    ``certificate`` is the server's, followed by the intermediate ones. With a ``client_ca`` callers must have a
+    certificate of one of these CAs.
+    """
+
+    certificate: bytes
+    key: bytes = field(repr=False)
+    client_ca: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodStatistics:
+    """The calls of one method that ended with one status, since the listener was made.
+
+    ``method`` is as in ``inference.GRPCInferenceService/ModelInfer``, or ``_OTHER`` for all that are not routed.
+    ``durations`` are seconds from the call's arrival to its end, and the bytes those of the messages.
+    """
+
+    method: str
+    status: Status
+    durations: Buckets
+    request_bytes: int
+    response_bytes: int
+
+
 class Transport(Protocol):
     """A listener. ``start`` binds and serves, ``stop`` refuses new calls and waits for those under way."""
+
+    def renew(self, material: TlsMaterial) -> None:
+        """Use this in all handshakes from now on; from any thread. Connections that there are stay."""
+        ...
+
+    def statistics(self) -> Sequence[MethodStatistics]:
+        """Return what was counted so far; from any thread."""
+        ...
 
     async def start(self) -> str:
         """Bind and serve; return the address as bound.

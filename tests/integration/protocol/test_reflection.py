@@ -14,7 +14,12 @@ from shoal_testing import models
 from shoal_testing.server import RunningServer, running_server
 from shoal_testing.wire import INFERENCE, REFLECTION, Wire
 
-SERVICES = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "inference.GRPCInferenceService"]
+SERVICES = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "inference.GRPCInferenceService",
+    "shoal.admin.v1.AdminService",
+]
 
 
 @pytest.fixture(scope="module")

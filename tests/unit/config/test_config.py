@@ -230,7 +230,7 @@ def test_every_option_says_what_it_is_for_and_what_it_takes(option: object) -> N
     assert isinstance(option, type(OPTIONS["address"]))
     assert option.why.endswith(".")
     assert option.wanted
-    if isinstance(option.default, int | float):
+    if isinstance(option.default, int | float) and not isinstance(option.default, bool):
         assert " of " in option.wanted, "a number has a unit"
     assert option.flag == "PATH" or option.flag.startswith("--")
     assert {field.name for field in fields(option)} == {"key", "default", "wanted", "why"}
@@ -269,3 +269,25 @@ def test_whatever_the_file_holds_is_taken_or_complained_about(folder: Path, cont
     (folder / "fuzz.toml").write_text(content, encoding="utf-8")
     got = outcome(folder / "fuzz.toml", {})
     assert isinstance(got, Configuration) or "fuzz.toml" in got
+
+
+def test_a_switch_is_true_or_false_in_words_and_nothing_else() -> None:
+    assert load({}, environ={"SHOAL_INSECURE": "true"}).settings.insecure
+    assert not load({"insecure": "no"}, environ={"SHOAL_INSECURE": "true"}).settings.insecure
+    with pytest.raises(ConfigError, match="SHOAL_INSECURE: insecure must be true or false, got 'maybe'"):
+        load({}, environ={"SHOAL_INSECURE": "maybe"})
+
+
+def test_names_are_a_list_in_the_file_and_have_commas_between_them_elsewhere(tmp_path: Path) -> None:
+    file = tmp_path / "shoal.toml"
+    file.write_text('[admin]\nidentities = ["dns:a.example", "dns:b.example"]')
+    assert load({}, file=file, environ={}).settings.admin.identities == ("dns:a.example", "dns:b.example")
+    said = {"admin.identities": "dns:a.example, spiffe://example/ops"}
+    assert load(said, environ={}).settings.admin.identities == ("dns:a.example", "spiffe://example/ops")
+
+
+def test_every_path_in_a_file_starts_from_where_the_file_is_and_empty_means_none(tmp_path: Path) -> None:
+    file = tmp_path / "shoal.toml"
+    file.write_text('[tls]\ncertificate = "server.pem"\nkey = ""')
+    tls = load({}, file=file, environ={}).settings.tls
+    assert (tls.certificate, tls.key, tls.client_ca) == (tmp_path / "server.pem", None, None)

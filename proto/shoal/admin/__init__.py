@@ -1,0 +1,1 @@
+"""The operation of a server: `shoal.admin.v1`."""

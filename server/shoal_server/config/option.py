@@ -1,0 +1,86 @@
+"""Each setting as people meet it: its key, flag and variable, and what it takes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel
+from pydantic.fields import FieldInfo
+
+from shoal_server.config.settings import ADDRESS_FORM, Settings, Unit
+
+PREFIX: Final = "SHOAL_"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One key of the settings, for people: ``key`` as in ``limits.max_rows``, ``wanted`` its type and range."""
+
+    key: str
+    default: object
+    wanted: str
+    why: str
+
+    @property
+    def section(self) -> str:
+        """The table of the file that it stands in; empty for the top."""
+        return self.key.rpartition(".")[0]
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it is a path, which in a file starts from where the file is."""
+        return self.wanted == "a path"
+
+    @property
+    def shown_default(self) -> str:
+        """The default as people read it."""
+        if self.default in (None, "", ()):
+            return "none"
+        return str(self.default).lower() if isinstance(self.default, bool) else str(self.default)
+
+    @property
+    def flag(self) -> str:
+        """The flag of the command line; the models are its argument."""
+        return "PATH" if self.key == "models" else "--" + self.key.replace(".", "-").replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return PREFIX + self.key.replace(".", "__").upper()
+
+
+def _wanted(field: FieldInfo) -> str:
+    kind = field.annotation
+    if get_origin(kind) is Literal:
+        return " or ".join(str(choice) for choice in get_args(kind))
+    if kind is bool:
+        return "true or false"
+    if kind is str:
+        return ADDRESS_FORM if any(isinstance(item, AfterValidator) for item in field.metadata) else "text"
+    if kind in (Path, Path | None):
+        return "a path"
+    if kind == tuple[str, ...]:
+        return "a list of names; with commas between them in a variable or flag"
+    bounds = {
+        name: getattr(item, name) for item in field.metadata for name in ("ge", "gt", "le") if hasattr(item, name)
+    }
+    unit = next((f" of {item.name}" for item in field.metadata if isinstance(item, Unit)), "")
+    low = f"above {bounds['gt']}" if "gt" in bounds else f"from {bounds['ge']}"
+    high = f" to {bounds['le']}" if "le" in bounds else " up"
+    return f"{'a whole number' if kind is int else 'a number'}{unit} {low}{high}"
+
+
+def _options(model: type[BaseModel], prefix: str = "") -> Iterator[Option]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _options(field.annotation, f"{name}.")
+        else:
+            yield Option(prefix + name, field.default, _wanted(field), field.description or "")
+
+
+OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({option.key: option for option in _options(Settings)})
+"""Every key, in the order of the file."""
+
+SECTIONS: Final = frozenset(option.section for option in OPTIONS.values()) - {""}

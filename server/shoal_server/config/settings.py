@@ -1,0 +1,213 @@
+"""All that can be set, with units, ranges, defaults and a sentence why: the tables of `shoal.toml`."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from shoal_server.options import AdmissionOptions, BatchingOptions, RuntimeOptions
+
+_ADDRESS: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+):(?P<port>[0-9]{1,5})", re.ASCII)
+ADDRESS_FORM: Final = "HOST:PORT, such as 127.0.0.1:8001 or [::1]:8001 (port 0 takes any free one)"
+_MAX_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a number counts; shown beside its range."""
+
+    name: str
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT``; an IPv6 host keeps its brackets.
+
+    Raises:
+        ValueError: it has another form, or the port is above 65535.
+    """
+    match = _ADDRESS.fullmatch(address)
+    if match is None or int(match["port"]) > _MAX_PORT:
+        raise ValueError(f"an address is {ADDRESS_FORM}, got {address!r}")
+    return match["host"], int(match["port"])
+
+
+def _check_address(address: str) -> str:
+    split_address(address)
+    return address
+
+
+def _listed(names: object) -> object:
+    """Take a list, or names with commas between them, as variables and flags have them."""
+    if isinstance(names, str):
+        return tuple(name.strip() for name in names.split(",") if name.strip())
+    return tuple(names) if isinstance(names, list) else names
+
+
+_ADMISSION: Final = AdmissionOptions()
+_BATCHING: Final = BatchingOptions()
+_RUNTIME: Final = RuntimeOptions()
+
+_Requests = Annotated[int, Field(ge=1, le=1 << 30), Unit("requests")]
+_Rows = Annotated[int, Field(ge=1, le=1 << 40), Unit("rows")]
+_Bytes = Annotated[int, Field(ge=1, le=1 << 50), Unit("bytes")]
+_MessageBytes = Annotated[int, Field(ge=1024, le=2**31 - 1), Unit("bytes")]
+_MetadataBytes = Annotated[int, Field(ge=1024, le=2**20), Unit("bytes")]
+_Batches = Annotated[int, Field(ge=0, le=1024), Unit("batches")]
+_Threads = Annotated[int, Field(ge=0, le=1024), Unit("threads")]
+_Timeout = Annotated[float, Field(gt=0, le=86_400), Unit("seconds")]
+_Grace = Annotated[float, Field(ge=0, le=3600), Unit("seconds")]
+_Delay = Annotated[float, Field(ge=0, le=60_000), Unit("milliseconds")]
+_Address = Annotated[str, AfterValidator(_check_address)]
+_OptionalAddress = Annotated[str, AfterValidator(lambda address: _check_address(address) if address else "")]
+_Path = Annotated[Path, Field(strict=False)]
+_OptionalPath = Annotated[Path | None, Field(strict=False), BeforeValidator(lambda path: path or None)]
+_Age = Annotated[float, Field(ge=0, le=10 * 86_400), Unit("seconds")]
+_Ratio = Annotated[float, Field(ge=0, le=1), Unit("all calls, as a share")]
+_Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
+class _Section(BaseModel):
+    # Strict: `slots = true` is a mistake and no 1. Text from variables and flags is parsed before it comes here.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class LimitSettings(_Section):
+    """Bounds that keep the server's memory independent of its load; what is beyond them is refused at the door."""
+
+    max_requests: _Requests = _ADMISSION.max_requests
+    """All requests that may be inside the server at once, over all models."""
+    max_rows: _Rows = _ADMISSION.max_rows
+    """All rows of these requests together."""
+    max_bytes: _Bytes = _ADMISSION.max_bytes
+    """All bytes of these requests together, as they came over the wire."""
+    max_message_bytes: _MessageBytes = 64 << 20
+    """One message, in or out: a larger request is refused before it is read whole."""
+    max_metadata_bytes: _MetadataBytes = 16 << 10
+    """The headers of one call, which are read before anything can be refused."""
+
+    def options(self) -> AdmissionOptions:
+        """Return what the admission gate takes."""
+        return AdmissionOptions(self.max_requests, self.max_rows, self.max_bytes)
+
+
+class BatchingSettings(_Section):
+    """How requests form batches, for every model whose own configuration says nothing else."""
+
+    max_rows: _Rows = _BATCHING.max_rows
+    """Rows per batch: more help throughput, fewer help the slowest request."""
+    delay_ms: _Delay = _BATCHING.delay_s * 1000
+    """How long an incomplete batch waits for more rows; 0 starts it as soon as a thread is free."""
+    default_timeout_s: _Timeout = _BATCHING.default_timeout_s
+    """How long a request may wait whose caller set no deadline, so that none waits for ever."""
+    execution_limit_s: _Timeout = _BATCHING.execution_limit_s
+    """When a batch that still runs is given up: its requests fail and its thread is replaced."""
+
+    def options(self) -> BatchingOptions:
+        """Return how a model is batched unless its own configuration says otherwise."""
+        return BatchingOptions(
+            max_rows=self.max_rows,
+            delay_s=self.delay_ms / 1000,
+            default_timeout_s=self.default_timeout_s,
+            execution_limit_s=self.execution_limit_s,
+        )
+
+
+class RuntimeSettings(_Section):
+    """Which threads compute."""
+
+    slots: _Batches = 0
+    """Batches that run at once, over all models; 0 follows the CPU quota."""
+    load_threads: _Threads = 0
+    """Models that load at once; 0 follows the CPU quota."""
+    intra_op_threads: _Threads = _RUNTIME.intra_op_threads
+    """Threads within one batch, for models whose own configuration says nothing else; 0 lets the server choose."""
+
+    def options(self) -> RuntimeOptions:
+        """Return how a model runs unless its own configuration says otherwise."""
+        return RuntimeOptions(intra_op_threads=self.intra_op_threads)
+
+
+class LifecycleSettings(_Section):
+    """How versions come and go."""
+
+    state: _OptionalPath = None
+    """A folder that keeps which versions operators want, for a restart to serve the same; by default MODELS/.shoal."""
+    keep_warm_s: _Age = 300.0
+    """How long the version that a swap replaces stays loaded, so that a rollback takes no time."""
+    load_limit_s: _Timeout = 600.0
+    """When a version that still loads or warms up is given up."""
+
+
+class TlsSettings(_Section):
+    """Certificates in PEM files, read again when they change. With client_ca, callers must have one too (mTLS)."""
+
+    certificate: _OptionalPath = None
+    """The server's certificate, followed by those between it and the CA; none serves without TLS."""
+    key: _OptionalPath = None
+    """The private key of the certificate."""
+    client_ca: _OptionalPath = None
+    """The CAs whose certificates callers must show; none lets callers in without one."""
+    max_connection_age_s: _Age = 3600.0
+    """When a connection is replaced, so that a certificate that was withdrawn is not used for ever; 0 never does."""
+
+
+class AdminSettings(_Section):
+    """Who may change what is served, and where."""
+
+    address: _OptionalAddress = ""
+    """Where the admin service listens; by default where everything else does."""
+    identities: _Names = ()
+    """Who may call it: spiffe://DOMAIN/PATH, dns:NAME or subject:CN=NAME, each as `shoal certs show FILE` prints it."""
+
+
+class ProbeSettings(_Section):
+    """Health for those who have no certificate, such as a Kubernetes probe."""
+
+    address: _OptionalAddress = ""
+    """Where health alone is served, always without TLS; by default nowhere."""
+
+
+class TelemetrySettings(_Section):
+    """Metrics, traces and logs. The `OTEL_*` variables hold where nothing is said here."""
+
+    prometheus: _OptionalAddress = ""
+    """Where a Prometheus server scrapes /metrics; by default nowhere."""
+    otlp_endpoint: str = ""
+    """Where metrics and traces are pushed by OTLP, as http://collector:4317; by default nowhere."""
+    otlp_protocol: Literal["grpc", "http/protobuf"] = "grpc"
+    """What the collector speaks."""
+    metric_interval_s: _Timeout = 60.0
+    """How often metrics are pushed."""
+    trace_ratio: _Ratio = 0.0
+    """The share of calls that are traced where the caller's own trace does not decide."""
+    log_format: Literal["text", "json"] = "text"
+    """How a line of the log is written."""
+
+
+class Settings(_Section):
+    """All that can be set for a server."""
+
+    models: _Path = Path("models")
+    """A folder that holds NAME/VERSION/model.onnx for each model, or one .onnx file."""
+    address: _Address = "127.0.0.1:8001"
+    """Where to listen; other machines can connect only if you say so, as by 0.0.0.0:8001."""
+    insecure: bool = False
+    """Lets other machines connect without TLS, for networks where something else authenticates and encrypts."""
+    transport: Literal["auto", "grpcio"] = "auto"
+    """What carries the calls; auto takes the fastest that is installed."""
+    grace_s: _Grace = 30.0
+    """How long requests under way may take to finish once the server is told to stop."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least grave message that is logged."""
+    limits: LimitSettings = LimitSettings()
+    batching: BatchingSettings = BatchingSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    lifecycle: LifecycleSettings = LifecycleSettings()
+    tls: TlsSettings = TlsSettings()
+    admin: AdminSettings = AdminSettings()
+    probe: ProbeSettings = ProbeSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()

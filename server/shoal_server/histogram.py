@@ -1,0 +1,44 @@
+"""Counts per bucket, in plain lists: what the hot path adds to and exporters read at their interval."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Bounds for durations: OpenTelemetry's for RPCs (semantic conventions, rpc.server.call.duration) and finer below."""
+ROWS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+"""Bounds for rows of a batch."""
+
+
+class Buckets(NamedTuple):
+    """What a histogram has counted: ``counts[i]`` lie in (bounds[i - 1], bounds[i]], the last above all bounds."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+    @property
+    def size(self) -> int:
+        """How many values in all."""
+        return sum(self.counts)
+
+
+class Histogram:
+    """Cumulative since it was made. One thread writes; a reader may see a value that is counted and not yet summed."""
+
+    __slots__ = ("_counts", "_total", "bounds")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        """Take the ascending upper bounds of all buckets but the last, which has none."""
+        self.bounds = tuple(bounds)
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+
+    def add(self, value: float, count: int = 1) -> None:
+        """Count a value, ``count`` times."""
+        self._counts[bisect_left(self.bounds, value)] += count
+        self._total += value * count
+
+    def read(self) -> Buckets:
+        """Return what was counted so far."""
+        return Buckets(self.bounds, tuple(self._counts), self._total)
