@@ -37,7 +37,7 @@ def read(text: str) -> Array:
     """
     if text.startswith("@"):
         return _read_file(Path(text[1:]))
-    return _from_json(text, "the value")
+    return _from_json(text, "the value", "neither JSON nor @FILE")
 
 
 def encode(name: str, array: Array, datatype: DataType, dims: Sequence[int]) -> tuple[tuple[int, ...], bytes]:
@@ -86,7 +86,7 @@ def plain(array: Array) -> object:
 def _read_file(path: Path) -> Array:
     try:
         if path.suffix != _NUMPY_SUFFIX:
-            return _from_json(path.read_text(encoding="utf-8"), str(path))
+            return _from_json(path.read_text(encoding="utf-8"), str(path), "no JSON (arrays of numpy are @FILE.npy)")
         array: Array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise Failure(f"{path} cannot be read: {error.strerror or error}", MISUSED) from error
@@ -95,11 +95,11 @@ def _read_file(path: Path) -> Array:
     return array
 
 
-def _from_json(text: str, where: str) -> Array:
+def _from_json(text: str, where: str, fault: str) -> Array:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise Failure(f"{where} is neither JSON nor @FILE: {error}", MISUSED) from error
+        raise Failure(f"{where} is {fault}: {error}", MISUSED) from error
     # Objects keep what was written, where numpy would make [1, "a"] strings and [1, 2.5] floats.
     array = np.array(value, dtype=object)
     if any(isinstance(element, list) for element in array.flat):

@@ -118,6 +118,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     )
     assert "bad.npy is not what its name says" in refusal(f"@{tmp_path}/bad.npy", DataType.FP32)
     assert "pickled.npy is not what its name says" in refusal(f"@{tmp_path}/pickled.npy", DataType.FP32)
+    (tmp_path / "table.csv").write_text("1,2")
+    assert "table.csv is no JSON (arrays of numpy are @FILE.npy)" in refusal(f"@{tmp_path}/table.csv", DataType.FP32)
 
 
 @given(npst.arrays(np.float32, 8, elements=st.floats(width=32)))
