@@ -139,7 +139,7 @@ test-lowest: .venv-lowest/.ready  ## unit and integration tests on the oldest ve
 	@$(needs_uv)
 	@rm -rf .venv-lowest && $(PYTHON) -m venv --without-pip .venv-lowest
 	@sed -nE 's/^  "(grpcio|protobuf)>=([0-9.]+).*/\1==\2/p' pyproject.toml > .venv-lowest/overrides.txt
-	@echo 'tritonclient[grpc]==2.68.0' >> .venv-lowest/overrides.txt
+	@echo 'tritonclient[grpc]==2.71.0' >> .venv-lowest/overrides.txt
 	@$(call install,.venv-lowest) --resolution lowest-direct --overrides .venv-lowest/overrides.txt \
 		--build-constraints requirements.lock --editable '.[server,demo,dev]'
 	@touch $@
