@@ -19,14 +19,18 @@ from shoal_server.config import Settings
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.states import VersionState
+from shoal_server.lifecycle.surroundings import Surroundings
 from shoal_server.mailbox import Mailbox
+from shoal_server.rpc.admin import admin_routes
+from shoal_server.rpc.door import Door
 from shoal_server.rpc.readiness import Readiness
 from shoal_server.rpc.routes import routes
 from shoal_server.runtime import OrtLoader, available_cpus
+from shoal_server.runtime.resident import ProcessMemory
 from shoal_server.runtime.threads import Threads
 from shoal_server.service import BatcherFactory, InferenceService
 from shoal_server.sources import Settings as ModelSettings
-from shoal_server.sources import open_source
+from shoal_server.sources import StateFolder, default_state, open_source
 from shoal_server.telemetry.event_log import EventLog, Observers
 from shoal_server.transport.grpcio import GrpcioOptions, GrpcioTransport
 
@@ -43,6 +47,7 @@ class Server:
         self._clock = MonotonicClock()
         self._gate = Gate(settings.limits.options())
         self.readiness = Readiness()
+        self._door = Door(self._gate, self.readiness)
         observer = Observers([EventLog(), self.readiness])
         cpus = available_cpus()
         whole_cpus = max(1, floor(cpus))
@@ -50,10 +55,19 @@ class Server:
         mailbox = Mailbox(asyncio.get_running_loop())
         self._runners = Threads(slots, "shoal-run", mailbox)
         self._loaders = Threads(settings.runtime.load_threads or whole_cpus, "shoal-load", mailbox)
+        # What is over at once must not wait for a load: a rollback, say.
+        self._clerk = Threads(1, "shoal-clerk", mailbox)
         factory = BatcherFactory(self._gate, Slots(slots), self._runners, self._clock, observer)
         defaults = ModelSettings(batching=settings.batching.options(), runtime=settings.runtime.options())
         source = open_source(settings.models, defaults)
-        self.manager: Manager[Batcher] = Manager(source, OrtLoader(cpus), factory, self._loaders.call, observer)
+        lifecycle = settings.lifecycle
+        self._state = StateFolder(
+            lifecycle.state or default_state(settings.models), required=lifecycle.state is not None
+        )
+        around = Surroundings(
+            OrtLoader(cpus), factory, self._loaders, observer, self._clock, ProcessMemory(), lifecycle.load_limit_s
+        )
+        self.manager: Manager[Batcher] = Manager(source, self._state, around, self._clerk, lifecycle.keep_warm_s)
         self.readiness.follow(self.manager)
         self._transport = GrpcioTransport(
             GrpcioOptions(
@@ -68,7 +82,7 @@ class Server:
                 self.readiness,
                 self._clock,
                 version("shoal"),
-            ),
+            ).joined(admin_routes(self.manager, self._door, self._clock)),
             self._clock,
             mailbox,
         )
@@ -98,8 +112,7 @@ class Server:
         Returns whether everything ended by itself within the grace.
         """
         ends_s = self._clock.monotonic() + grace_s
-        self.readiness.draining()
-        self._gate.close()
+        self._door.stop()
         for slot in self.manager.catalog.slots():
             if slot.engine is not None:
                 slot.engine.hurry()
@@ -108,12 +121,14 @@ class Server:
         unloaded = await self._within(self.manager.close(), max(ends_s, self._clock.monotonic() + _LAST_ANSWERS_S))
         self._runners.close()
         self._loaders.close()
+        self._clerk.close()
+        self._state.close()
         return finished and unloaded
 
     @property
     def busy(self) -> bool:
         """Whether a thread still computes or loads, which nobody waits for any more once the server has stopped."""
-        return self._runners.busy or self._loaders.busy
+        return self._runners.busy or self._loaders.busy or self._clerk.busy
 
     @property
     def inside(self) -> GateStatistics:

@@ -15,6 +15,14 @@ class VersionChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class CurrentChosen:
+    """Calls to a model without a version reach ``version`` from now on, 0 for none."""
+
+    model: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRemarked:
     """A model's description holds something that its owner should know and that keeps nothing from being served."""
 
@@ -49,7 +57,54 @@ class ExecutionAbandoned:
     limit_s: float
 
 
-Event = VersionChanged | ModelRemarked | ExecutionBroken | BatchingStopped | ExecutionAbandoned
+@dataclass(frozen=True, slots=True)
+class MemoryKept:
+    """A large version was unloaded, and much of the ``size_bytes`` of its files has not come back to the system."""
+
+    model: str
+    version: int
+    size_bytes: int
+    returned_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepTaken:
+    """A step of an operation: seconds from the operation's begin, and how long it took."""
+
+    kind: str
+    version: int
+    began_s: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OperationEnded:
+    """An operator's change of a model is over: ``operation`` as in "swap", ``version`` 0 where it is about none.
+
+    ``began_s`` is monotonic. ``outcome`` is "changed", "unchanged", "tried" (a dry run) or "failed", of which
+    ``problem`` says why.
+    """
+
+    operation: str
+    model: str
+    version: int
+    outcome: str
+    problem: str
+    began_s: float
+    seconds: float
+    steps: tuple[StepTaken, ...]
+
+
+Event = (
+    VersionChanged
+    | CurrentChosen
+    | ModelRemarked
+    | ExecutionBroken
+    | BatchingStopped
+    | ExecutionAbandoned
+    | MemoryKept
+    | OperationEnded
+)
 
 
 class Observer(Protocol):

@@ -4,7 +4,7 @@ Work starts some time after ``submit``, it gives its answers while it runs, and 
 after that: cancels, deadlines and the execution limit fall into each of these gaps.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from shoal_testing.virtual_threads import VirtualThreads
@@ -78,15 +78,33 @@ class FakeExecutor:
         return execution
 
 
-class FakeInThread:
-    """``lifecycle.manager.InThread``: work that pauses on virtual time; it starts ``after_s()`` seconds late."""
+class FakeJob(Generic[T]):
+    """``lifecycle.ports.Job``."""
+
+    def __init__(self) -> None:
+        self.future: Future[T] = virtual_loop().create_future()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self.future.__await__()
+
+    def give_up(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class FakeWorkers:
+    """``lifecycle.ports.Workers``: work that pauses on virtual time; it starts ``after_s()`` seconds late."""
 
     def __init__(self, threads: VirtualThreads, after_s: Callable[[], float] = lambda: 0.0) -> None:
         self._threads = threads
         self._after_s = after_s
 
-    def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
-        future: Future[T] = virtual_loop().create_future()
+    def post(self, deliver: Callable[[T], None], message: T) -> None:
+        self._threads.loop.call_soon(deliver, message)
+
+    def call(self, work: Callable[[], T]) -> FakeJob[T]:
+        job: FakeJob[T] = FakeJob()
+        future = job.future
         outcome: list[T | Exception] = []
 
         def run() -> None:
@@ -105,7 +123,7 @@ class FakeInThread:
                 future.set_result(result)
 
         self._threads.start(run, ended, after_s=self._after_s())
-        return future
+        return job
 
 
 def void(_value: object) -> None:

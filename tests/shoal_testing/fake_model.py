@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from shoal_server.errors import ExecutionFailed
-from shoal_server.lifecycle.ports import RunControl
+from shoal_server.lifecycle.ports import FileDigest, RunControl
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.spec import Signature, TensorSpec
@@ -101,6 +101,7 @@ class FakeModel:
         self.signature = signature(kind)
         self.batching_reason = "a fake"
         self.instances = instances
+        self.files: tuple[FileDigest, ...] = (FileDigest("model.onnx", f"{self.serial:064x}", 100),)
         self.current = True
         self.closed = False
         self.violations: list[str] = []

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from shoal_server.batching.ticket import Outputs
-from shoal_server.errors import LoadFailed, NotFound, ShoalError
+from shoal_server.errors import LoadFailed, NotFound, PreconditionFailed, ShoalError
 from shoal_server.events import Event
 from shoal_server.lifecycle.definition import ModelDefinition, VersionPolicy
+from shoal_server.lifecycle.desired import Desired
+from shoal_server.lifecycle.ports import ResidentMemory
 from shoal_server.options import BatchingOptions, RuntimeOptions
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
@@ -61,10 +63,53 @@ class FakeLoader:
         self.loaded: list[FakeModel] = []
         self._make = make or (lambda _definition, _version: FakeModel())
 
-    def load(self, definition: ModelDefinition, version: int) -> FakeModel:
+    def load(self, definition: ModelDefinition, version: int, warming: Callable[[], None]) -> FakeModel:
         model = self._make(definition, version)
+        warming()
+        self.warm_up(definition, version)
         self.loaded.append(model)
         return model
+
+    @staticmethod
+    def warm_up(_definition: ModelDefinition, _version: int) -> None:
+        """Run the owner's requests; a test may replace it."""
+
+
+class FakeStore:
+    """A ``StateStore`` in memory. ``trouble`` is what each write fails with; ``before_write`` may pause."""
+
+    def __init__(self, desired: Mapping[str, Desired] | None = None, *, required: bool = False) -> None:
+        self.desired: Mapping[str, Desired] = desired or {}
+        self.required = required
+        self.trouble = ""
+        self.before_write: Callable[[], None] = lambda: None
+        self.writes = 0
+
+    def read(self) -> Mapping[str, Desired]:
+        return self.desired
+
+    def prepare(self) -> None:
+        if self.trouble:
+            raise PreconditionFailed(self.trouble)
+
+    def write(self, desired: Mapping[str, Desired]) -> None:
+        self.before_write()
+        self.prepare()
+        self.writes += 1
+        self.desired = desired
+
+
+class FakeResident:
+    """A ``Resident`` whose figures a test sets."""
+
+    def __init__(self) -> None:
+        self.now = ResidentMemory()
+
+    def begin(self) -> ResidentMemory:
+        return self.now
+
+    def look(self) -> ResidentMemory:
+        return self.now
 
 
 class RecordingObserver:

@@ -12,13 +12,16 @@ from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.ports import LoadedModel
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.lifecycle.states import VersionState
-from shoal_testing.fake_executor import FakeInThread, void
+from shoal_server.lifecycle.surroundings import Surroundings
+from shoal_testing.fake_executor import FakeWorkers, void
 from shoal_testing.fake_model import FakeModel
-from shoal_testing.fakes import FakeLoader, FakeSource, RecordingObserver
+from shoal_testing.fakes import FakeLoader, FakeResident, FakeSource, FakeStore, RecordingObserver
 from shoal_testing.virtual_threads import VirtualThreads
-from shoal_testing.virtual_time import run_virtual, virtual_loop
+from shoal_testing.virtual_time import VirtualClock, run_virtual, virtual_loop
 
 LOAD_S = 0.1
+LIMIT_S = 600.0
+KEEP_WARM_S = 60.0
 
 
 class Engine:
@@ -45,7 +48,10 @@ class ManagerRig:
     """A manager over fakes. ``scripts`` says by model and version what happens ``LOAD_S`` into its load."""
 
     def __init__(
-        self, definitions: Sequence[ModelDefinition | tuple[str, LoadFailed]], observer: Observer | None = None
+        self,
+        definitions: Sequence[ModelDefinition | tuple[str, LoadFailed]],
+        observer: Observer | None = None,
+        store: FakeStore | None = None,
     ) -> None:
         self.threads = VirtualThreads(virtual_loop())
         self.source = FakeSource(*(item for item in definitions if isinstance(item, ModelDefinition)))
@@ -54,9 +60,14 @@ class ManagerRig:
         self.observer = RecordingObserver()
         self.scripts: dict[tuple[str, int], Callable[[], None]] = {}
         self.engines: list[Engine] = []
-        self.manager: Manager[Engine] = Manager(
-            self.source, self.loader, self._engine, FakeInThread(self.threads), observer or self.observer
+        self.store = store or FakeStore()
+        self.resident = FakeResident()
+        loop = virtual_loop()
+        workers = FakeWorkers(self.threads)
+        around = Surroundings(
+            self.loader, self._engine, workers, observer or self.observer, VirtualClock(loop), self.resident, LIMIT_S
         )
+        self.manager: Manager[Engine] = Manager(self.source, self.store, around, workers, KEEP_WARM_S)
 
     def slot(self, version: str = "", model: str = "m") -> VersionSlot[Engine]:
         return self.manager.catalog.resolve(model, version)
@@ -79,7 +90,7 @@ class ManagerRig:
         return FakeModel()
 
     def _engine(self, slot: VersionSlot[Engine], loaded: LoadedModel, broken: Callable[[str], None]) -> Engine:
-        assert slot.state is VersionState.LOADING, "an engine is made before its version is ready"
+        assert slot.state is VersionState.WARMING, "an engine is made before its version is ready"
         self.scripts.get(("engine", 0), lambda: None)()
         self.engines.append(Engine(loaded, broken))
         return self.engines[-1]
@@ -96,12 +107,13 @@ def run_manager(
     test: Callable[[ManagerRig], Coroutine[Any, Any, None]],
     *definitions: ModelDefinition | tuple[str, LoadFailed],
     observer: Observer | None = None,
+    store: FakeStore | None = None,
     seed: int = 0,
 ) -> None:
     """Run a test; afterwards nothing is loaded that no hanging load holds, and each model was closed once."""
 
     async def main() -> None:
-        rig = ManagerRig(definitions, observer)
+        rig = ManagerRig(definitions, observer, store)
         try:
             await test(rig)
             await rig.manager.close()

@@ -76,7 +76,7 @@ class VirtualThreads:
     """All virtual threads of one test; ``close`` ends those that are still there."""
 
     def __init__(self, loop: VirtualTimeLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._back = threading.Lock()
         self._back.acquire()
         self._here = threading.local()
@@ -98,7 +98,7 @@ class VirtualThreads:
         """Call ``work`` on a thread in ``after_s`` seconds, and ``ended`` on the loop in the step in which it ends."""
         thread = VirtualThread(self, work, ended)
         self._alive[thread] = None
-        thread.timer = self._loop.call_later(after_s, self._turn, thread)
+        thread.timer = self.loop.call_later(after_s, self._turn, thread)
         return thread
 
     def current(self) -> VirtualThread | None:
@@ -122,7 +122,7 @@ class VirtualThreads:
 
     def resume_soon(self, thread: VirtualThread) -> None:
         """Give the thread its turn at this instant."""
-        self._loop.call_soon(self._turn, thread)
+        self.loop.call_soon(self._turn, thread)
 
     def close(self) -> None:
         """End every thread that is left."""
@@ -153,4 +153,4 @@ class VirtualThreads:
                 raise thread.error
             thread.ended()
         elif thread.pause_s != FOR_EVER:
-            thread.timer = self._loop.call_later(thread.pause_s, self._turn, thread)
+            thread.timer = self.loop.call_later(thread.pause_s, self._turn, thread)

@@ -19,6 +19,7 @@ from shoal_server.batching.execution import BatchExecution, Control
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.ticket import Origin, Ticket
 from shoal_server.lifecycle.catalog import Catalog
+from shoal_server.lifecycle.keeper import Keeper
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.lifecycle.states import VersionState
@@ -338,36 +339,36 @@ def two_versions_share_a_line(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def the_catalog_is_not_renewed_when_versions_leave(patch: pytest.MonkeyPatch) -> None:
-    original = Manager._withdraw
+    original = Keeper.withdraw
 
-    def stale(self: Manager[Any], slots: Any, reason: str = "") -> None:  # noqa: ANN401
+    def stale(self: Keeper[Any], slots: Any, reason: str = "") -> None:  # noqa: ANN401
         before = self.catalog
         original(self, slots, reason)
         self.catalog = before
 
-    patch.setattr(Manager, "_withdraw", stale)
+    patch.setattr(Keeper, "withdraw", stale)
 
 
 @planted
 def the_old_version_is_withdrawn_before_the_new_one_works(patch: pytest.MonkeyPatch) -> None:
-    original = Manager._load
+    original = Keeper.load
 
-    async def hasty(self: Manager[Any], slot: VersionSlot[Any]) -> None:
+    async def hasty(self: Keeper[Any], slot: VersionSlot[Any], *rest: Any) -> bool:  # noqa: ANN401
         entry = self.catalog.models[slot.model]
-        self._withdraw([old for old in entry.versions.values() if old.state is VersionState.READY])
-        await original(self, slot)
+        self.withdraw([old for old in entry.versions.values() if old.state is VersionState.READY])
+        return await original(self, slot, *rest)
 
-    patch.setattr(Manager, "_load", hasty)
+    patch.setattr(Keeper, "load", hasty)
 
 
 @planted
 def a_failed_load_takes_the_old_version_with_it(patch: pytest.MonkeyPatch) -> None:
     original = Manager._converge
 
-    async def vindictive(self: Manager[Any], definition: Any) -> list[str]:  # noqa: ANN401
-        failures = await original(self, definition)
+    async def vindictive(self: Manager[Any], definition: Any, versions: Any) -> list[str]:  # noqa: ANN401
+        failures = await original(self, definition, versions)
         if failures:
-            self._withdraw(self.catalog.models[definition.name].versions.values())
+            self.keeper.withdraw(self.catalog.models[definition.name].versions.values())
         return failures
 
     patch.setattr(Manager, "_converge", vindictive)
@@ -375,14 +376,14 @@ def a_failed_load_takes_the_old_version_with_it(patch: pytest.MonkeyPatch) -> No
 
 @planted
 def what_a_swap_replaced_is_never_withdrawn(patch: pytest.MonkeyPatch) -> None:
-    original = Manager._put
+    original = Keeper.publish
 
-    def forgetful(self: Manager[Any], slot: VersionSlot[Any]) -> None:
+    def forgetful(self: Keeper[Any], slot: VersionSlot[Any]) -> None:
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(Manager, "_withdraw", nothing)
+            inner.setattr(Keeper, "withdraw", nothing)
             original(self, slot)
 
-    patch.setattr(Manager, "_put", forgetful)
+    patch.setattr(Keeper, "publish", forgetful)
 
 
 @planted
@@ -392,7 +393,7 @@ def an_old_version_is_never_unloaded(patch: pytest.MonkeyPatch) -> None:
             slot.engine.close()
         return ""
 
-    patch.setattr(Manager, "_give_back", keep)
+    patch.setattr(Keeper, "_give_back", keep)
 
 
 @planted

@@ -66,6 +66,10 @@ class Gate:
         """Let nobody in from now on."""
         self._closed = True
 
+    def open(self) -> None:
+        """Let everybody in again."""
+        self._closed = False
+
     async def emptied(self) -> None:
         """Wait until nobody is inside; meaningful once the gate is closed."""
         while self.requests:

@@ -1,95 +1,120 @@
 """Brings the versions that are wanted into service and takes the others out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
-from itertools import count
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
-from shoal_server.errors import LoadFailed, NotFound, Unavailable
-from shoal_server.events import Event, ModelRemarked, Observer, VersionChanged
+from shoal_server.errors import LoadFailed, NotFound
+from shoal_server.lifecycle import desired as wanted
 from shoal_server.lifecycle.catalog import Catalog, ModelEntry
+from shoal_server.lifecycle.compatibility import breaks
 from shoal_server.lifecycle.definition import ModelDefinition
-from shoal_server.lifecycle.ports import LoadedModel, Loader, Source
+from shoal_server.lifecycle.desired import Desired
+from shoal_server.lifecycle.keeper import Keeper
+from shoal_server.lifecycle.operations import KEEP_WARM_S, Operations
+from shoal_server.lifecycle.ports import Source, StateStore, Workers
+from shoal_server.lifecycle.record import Record
 from shoal_server.lifecycle.slot import G, VersionSlot
 from shoal_server.lifecycle.states import VersionState
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class InThread(Protocol):
-    """Runs blocking work on one of a bounded number of threads."""
-
-    def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
-        """Return what ``work`` returns, or raise what it raises."""
-        ...
-
-
-class EngineFactory(Protocol[G]):
-    """Makes what serves a loaded version. ``broken`` is to be called when the engine can serve no more."""
-
-    def __call__(self, slot: VersionSlot[G], loaded: LoadedModel, broken: Callable[[str], None]) -> G:
-        """Return an engine that is ready to serve."""
-        ...
+from shoal_server.lifecycle.surroundings import Surroundings
+from shoal_server.lifecycle.turns import Turns
+from shoal_server.tensors.spec import Signature
 
 
 class Manager(Generic[G]):
-    """The only one who changes the catalog. Loop only; loading happens ``in_thread``.
+    """All models of a server: what the source and the operators want is served. Loop only.
 
-    A version is published after it works and withdrawn before it stops; it is unloaded after its last lease. What fails
-    to load never touches what serves. Work on one model happens in order; models do not wait for each other. Work that
-    has begun goes on to its end even if its caller is cancelled, since a change half made would stay half made.
+    What fails to load never touches what serves. Work on one model happens in order; models do not wait for each other.
+    Work that has begun goes on to its end even if its caller is cancelled. ``operations`` are the operators' own
+    changes, which are recorded; a model that operators have not changed follows the source's policy.
+
+    ``clerk`` are threads for what is over at once, where nothing has to wait for a load.
     """
 
     def __init__(
-        self, source: Source, loader: Loader, engine: EngineFactory[G], in_thread: InThread, observer: Observer
+        self,
+        source: Source,
+        store: StateStore,
+        around: Surroundings[G],
+        clerk: Workers,
+        keep_warm_s: float = KEEP_WARM_S,
     ) -> None:
-        self.catalog: Catalog[G] = Catalog()
+        self.turns = Turns(around.clock)
+        self.keeper: Keeper[G] = Keeper(around)
         self._source = source
-        self._loader = loader
-        self._engine = engine
-        self._in_thread = in_thread
-        self._observer = observer
-        self._uids = count(1)
-        self._turns: dict[str, asyncio.Task[object]] = {}
-        self._retiring: dict[VersionSlot[G], asyncio.Task[None]] = {}
-        self._closed = False
+        self._workers = around.workers
+        self._record = Record(store, clerk)
+        self.operations: Operations[G] = Operations(
+            self.keeper,
+            self.turns,
+            self._record,
+            source,
+            workers=around.workers,
+            clerk=clerk,
+            resident=around.resident,
+            clock=around.clock,
+            keep_warm_s=keep_warm_s,
+        )
+
+    @property
+    def catalog(self) -> Catalog[G]:
+        """What there is now."""
+        return self.keeper.catalog
 
     async def start(self) -> None:
-        """Load all that the source has; each model that cannot be served is listed with its reason.
+        """Load all that the source has, or that operators want of it; what cannot be served is listed with its reason.
 
         Raises:
-            LoadFailed: the source itself cannot be read.
+            LoadFailed: the source itself, or what operators wanted, cannot be read.
         """
-        found = await self._in_thread(self._source.scan)
-        problems: dict[str, ModelEntry[G]] = {
-            name: ModelEntry(problem=str(problem)) for name, problem in found.items() if isinstance(problem, LoadFailed)
+        recorded = await self._record.read()
+        found = await self._workers.call(self._source.scan)
+        problems = {name: str(problem) for name, problem in found.items() if isinstance(problem, LoadFailed)}
+        problems |= {
+            name: f"operators want versions of model '{name}', and the source has no such model"
+            for name, desired in recorded.items()
+            if name not in found and desired.versions
         }
-        self.catalog = Catalog({**self.catalog.models, **problems})
-        for name, entry in problems.items():
-            self._tell(ModelRemarked(name, entry.problem))
+        for name in sorted({*problems, *recorded}):
+            entry: ModelEntry[G] = ModelEntry(problem=problems.get(name, ""), desired=recorded.get(name, Desired()))
+            if name in found or name in problems:
+                self.keeper.set_entry(name, entry)
+            if name in problems:
+                self.keeper.remark(name, problems[name])
         async with asyncio.TaskGroup() as group:
             for definition in found.values():
                 if isinstance(definition, ModelDefinition):
-                    group.create_task(self._in_turn(definition.name, partial(self._converge, definition)))
+                    work: Coroutine[object, object, object] = self.turns.take(
+                        definition.name, "the first load", partial(self._bring, definition)
+                    )
+                    group.create_task(work)
 
     async def load(self, model: str) -> None:
-        """Read a model's description again and bring its wanted versions into service.
+        """Read a model's description again and bring the versions into service that its policy wants.
 
         A version that serves already from the same files with the same options stays as it is. Versions no longer
-        wanted are withdrawn once every wanted one is ready.
+        wanted are withdrawn once every wanted one is ready. What operators wanted of the model is then forgotten, but
+        for labels of versions that serve.
 
         Raises:
             NotFound: the source has no such model.
             LoadFailed: the description or a wanted version is unusable; what served before serves on.
+            PreconditionFailed: what operators wanted cannot be forgotten, since it cannot be recorded.
         """
 
-        async def describe_and_converge() -> list[str]:
-            definition = await self._in_thread(lambda: self._source.describe(model))
-            return [*await self._converge(definition), *definition.missing]
+        async def describe_and_follow() -> list[str]:
+            if not self.keeper.entry(model).desired.empty:
+                await self._record.prepare()
+            before = self._signature(model)
+            definition = await self._workers.call(lambda: self._source.describe(model))
+            failures = await self._converge(definition, definition.wanted)
+            if not failures:
+                await self._follow(definition)
+                self._compare(model, before)
+            return [*failures, *definition.missing]
 
-        failures = await self._in_turn(model, describe_and_converge)
+        failures = await self.turns.take(model, "a load of what the source has", describe_and_follow)
         if failures:
             raise LoadFailed("; ".join(failures))
 
@@ -98,169 +123,80 @@ class Manager(Generic[G]):
 
         Raises:
             NotFound: no such model is known here.
+            PreconditionFailed: it cannot be recorded, and must be.
         """
 
         async def withdraw_and_wait() -> None:
-            entry = self.catalog.models.get(model)
-            if entry is None:
+            if model not in self.catalog.models:
                 raise NotFound(f"unknown model {model!r:.120}")
-            self._withdraw(entry.versions.values())
-            await self._retired(task for slot, task in self._retiring.items() if slot.model == model)
+            remark = await self._record.put(model, wanted.stopped())
+            if remark:
+                self.keeper.remark(model, f"a restarted server would load it again: {remark}")
+            self.keeper.choose(model, wanted.stopped())
+            self.keeper.withdraw(self.catalog.models[model].versions.values())
+            await self.keeper.retired(model)
 
-        await self._in_turn(model, withdraw_and_wait)
+        await self.turns.take(model, "the unload of all versions", withdraw_and_wait)
 
     async def close(self) -> None:
         """Withdraw and unload everything; a load that is under way is discarded when it ends."""
-        self._closed = True
-        self._withdraw(self.catalog.slots())
-        await self._retired(self._retiring.values())
+        await self.keeper.close()
 
-    async def _in_turn(self, model: str, work: Callable[[], Coroutine[object, object, R]]) -> R:
-        """Run ``work`` when all earlier work on the model has ended, and to its end."""
-        before = self._turns.get(model)
-        wanted = True
+    async def _bring(self, definition: ModelDefinition) -> None:
+        """Bring what is wanted into service at the start."""
+        versions = self.keeper.entry(definition.name).desired.versions
+        await self._converge(definition, definition.wanted if versions is None else versions)
 
-        async def turn() -> R:
-            try:
-                if before is not None:
-                    await asyncio.wait([before])
-                if not wanted:
-                    raise asyncio.CancelledError
-                return await work()
-            finally:
-                if self._turns.get(model) is task:
-                    del self._turns[model]
-
-        task = asyncio.get_running_loop().create_task(turn())
-        self._turns[model] = task
-        try:
-            return await asyncio.shield(task)
-        finally:
-            wanted = False
-
-    async def _converge(self, definition: ModelDefinition) -> list[str]:
-        """Load what is wanted and not yet served, then withdraw what is not wanted; return why versions failed."""
-        name = definition.name
-        before = self._described(definition)
-        unchanged = [slot for slot in before.values() if await self._serves(slot, definition)]
-        served = {slot.version for slot in unchanged if slot.state is VersionState.READY}
-        fresh = [
-            VersionSlot[G](name, version, next(self._uids), definition)
-            for version in definition.wanted
-            if version not in served
-        ]
+    async def _converge(self, definition: ModelDefinition, versions: Sequence[int]) -> list[str]:
+        """Load what is wanted and not yet served; return why versions failed."""
+        self.keeper.note(definition)
+        before: Mapping[int, VersionSlot[G]] = self.keeper.entry(definition.name).versions
+        served = {
+            version for version in versions if version in before and await self._serves(before[version], definition)
+        }
+        fresh = [self.keeper.new(definition, version) for version in versions if version not in served]
         for slot in fresh:
-            if slot.version not in before or before[slot.version].state is not VersionState.READY:
-                self._put(slot)
+            self.keeper.list(slot)
         async with asyncio.TaskGroup() as group:
             for slot in fresh:
                 group.create_task(self._load(slot))
-        failures = [slot.reason for slot in fresh if slot.state is VersionState.FAILED]
-        if not failures:
-            # What serves and was overwritten by something unusable serves on.
-            keep = {*definition.wanted, *definition.refused}
-            self._withdraw(slot for version, slot in before.items() if version not in keep)
-        return failures
-
-    def _described(self, definition: ModelDefinition) -> Mapping[int, VersionSlot[G]]:
-        """Take note of what a description says beside the versions; return those that there are so far."""
-        entry = self.catalog.models.get(definition.name, ModelEntry())
-        self.catalog = self.catalog.with_model(definition.name, ModelEntry(entry.versions, refused=definition.refused))
-        for warning in definition.warnings:
-            self._tell(ModelRemarked(definition.name, warning))
-        return entry.versions
+        return [slot.reason for slot in fresh if slot.state is VersionState.FAILED]
 
     async def _serves(self, slot: VersionSlot[G], definition: ModelDefinition) -> bool:
-        """Whether the slot serves what the definition asks for."""
-        loaded = slot.loaded
-        return (
-            slot.state is VersionState.READY
-            and loaded is not None
-            and slot.version in definition.wanted
-            and slot.definition.same_serving(definition, slot.version)
-            and await self._in_thread(loaded.is_current)
-        )
+        return await self.keeper.serves(slot, definition) and slot.state is VersionState.READY
 
     async def _load(self, slot: VersionSlot[G]) -> None:
-        loaded = None
-        try:
-            if not self._closed:
-                self._move(slot, VersionState.LOADING)
-                loaded = await self._in_thread(lambda: self._loader.load(slot.definition, slot.version))
-                slot.engine = self._engine(slot, loaded, lambda reason: self._break(slot, reason))
-        except LoadFailed as error:
-            problem = str(error)
-        except Exception as error:  # noqa: BLE001 - what a runtime may raise is not ours to enumerate
-            problem = repr(error)
-        else:
-            problem = "the server is shutting down" if self._closed else ""
-        if problem:
-            self._move(slot, VersionState.FAILED, f"version {slot.version} of model '{slot.model}': {problem}")
-            await self._give_back(slot, loaded)
-            return
-        slot.loaded = loaded
-        self._move(slot, VersionState.READY)
-        self._put(slot)
+        definition = slot.definition
+        if slot.version not in definition.versions:
+            await self.keeper.fail(slot, definition.refused.get(slot.version, "it is not there"))
+        elif await self.keeper.load(slot):
+            self.keeper.publish(slot)
 
-    def _break(self, slot: VersionSlot[G], reason: str) -> None:
-        """An engine can serve no more: withdraw its version."""
-        self._withdraw([slot], reason)
+    async def _follow(self, definition: ModelDefinition) -> None:
+        """Have the policy decide again, and withdraw what it does not want."""
+        model = definition.name
+        entry = self.keeper.entry(model)
+        # What serves and was overwritten by something unusable serves on.
+        keep = {*definition.wanted, *definition.refused}
+        desired = wanted.following(entry.desired, [version for version in entry.ready if version in keep])
+        remark = await self._record.put(model, desired)
+        if remark:
+            self.keeper.remark(model, f"a restarted server would not serve the same: {remark}")
+        self.keeper.choose(model, desired)
+        for version, slot in self.keeper.entry(model).versions.items():
+            if version in keep:
+                self.keeper.keep(slot)
+        self.keeper.withdraw(slot for version, slot in entry.versions.items() if version not in keep)
 
-    def _withdraw(self, slots: Iterable[VersionSlot[G]], reason: str = "") -> None:
-        """Withdraw those that are ready now, all in one step; each is unloaded after its last lease."""
-        leaving = [slot for slot in slots if slot.state is VersionState.READY]
-        for slot in leaving:
-            self._move(slot, VersionState.DRAINING, reason)
-        if leaving:
-            self.catalog = Catalog(self.catalog.models)  # the same slots; which of them is the newest ready has changed
-        for slot in leaving:
-            if slot.engine is not None:
-                slot.engine.hurry()
-            if reason and slot.engine is not None:
-                slot.engine.fail_waiting(Unavailable(f"version {slot.version} of model '{slot.model}': {reason}"))
-            self._retiring[slot] = asyncio.get_running_loop().create_task(self._retire(slot, reason))
+    def _signature(self, model: str) -> tuple[int, Signature] | None:
+        """Return which version answers, and what it takes and gives."""
+        slot = self.keeper.entry(model).answering
+        return (slot.version, slot.loaded.signature) if slot is not None and slot.loaded is not None else None
 
-    async def _retire(self, slot: VersionSlot[G], reason: str) -> None:
-        """Unload a version that was withdrawn, after its last lease."""
-        await slot.drained()
-        self._move(slot, VersionState.UNLOADING, reason)
-        loaded, slot.loaded = slot.loaded, None
-        problem = await self._give_back(slot, loaded)
-        self._move(slot, VersionState.UNLOADED, problem or reason or "unloaded")
-        del self._retiring[slot]
-
-    async def _give_back(self, slot: VersionSlot[G], loaded: LoadedModel | None) -> str:
-        """Close the engine and the model; return why that failed, if it did."""
-        engine, slot.engine = slot.engine, None
-        if engine is not None:
-            engine.close()
-        if loaded is not None:
-            try:
-                # The session's last reference goes on a thread: freeing a large one takes tens of milliseconds.
-                await self._in_thread(loaded.close)
-            except Exception as error:  # noqa: BLE001 - what a runtime may raise is not ours to enumerate
-                return f"unloaded, and closing it failed: {error!r}"
-        return ""
-
-    @staticmethod
-    async def _retired(tasks: Iterable[asyncio.Task[None]]) -> None:
-        waiting = list(tasks)
-        if waiting:
-            await asyncio.wait(waiting)
-
-    def _move(self, slot: VersionSlot[G], state: VersionState, reason: str = "") -> None:
-        slot.move(state, reason)
-        self._tell(VersionChanged(slot.model, slot.version, state.value, reason))
-
-    def _tell(self, event: Event) -> None:
-        # In a turn of the loop of its own: an observer that raises, against its contract, leaves nothing half done.
-        asyncio.get_running_loop().call_soon(self._observer.observe, event)
-
-    def _put(self, slot: VersionSlot[G]) -> None:
-        """Publish a slot under its version, and withdraw what it replaces."""
-        entry = self.catalog.models[slot.model]
-        replaced = entry.versions.get(slot.version)
-        versions = dict(sorted({**entry.versions, slot.version: slot}.items()))
-        self.catalog = self.catalog.with_model(slot.model, ModelEntry(versions, refused=entry.refused))
-        if replaced is not None and replaced is not slot:
-            self._withdraw([replaced])
+    def _compare(self, model: str, before: tuple[int, Signature] | None) -> None:
+        """Tell the operator where callers of what answered could not call what answers now."""
+        after = self._signature(model)
+        problems = breaks(before[1], after[1]) if before is not None and after is not None else ()
+        if before is not None and after is not None and problems:
+            which = f"callers of version {before[0]} cannot call version {after[0]}"
+            self.keeper.remark(model, f"{which}: {'; '.join(problems)}")

@@ -1,12 +1,50 @@
 """What the lifecycle needs from outside: models described, loaded, run, and the engine that serves them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import ModelDefinition
+from shoal_server.lifecycle.desired import Desired
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.spec import Signature
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Job(Protocol[T_co]):
+    """Work on a thread. Awaited, it returns what the work returns, or raises what it raises."""
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        """Wait for the end."""
+        ...
+
+    def give_up(self, error: Exception) -> None:
+        """Raise ``error`` where the job is awaited, now; its thread is replaced, its result dropped. On the loop."""
+        ...
+
+
+class Workers(Protocol):
+    """A bounded number of threads for what blocks."""
+
+    def call(self, work: Callable[[], T]) -> Job[T]:
+        """Do ``work`` on one of the threads. On the loop."""
+        ...
+
+    def post(self, deliver: Callable[[T], None], message: T) -> None:
+        """Call ``deliver(message)`` on the loop, before any job that ends later; from one of the threads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """One file of a version, as it was when it was loaded: ``name`` relative to the model file's folder."""
+
+    name: str
+    sha256: str
+    size_bytes: int
 
 
 class RunControl(Protocol):
@@ -43,6 +81,11 @@ class LoadedModel(Protocol):
         """How many runs at once fill the processor, >= 1."""
         ...
 
+    @property
+    def files(self) -> Sequence[FileDigest]:
+        """What it was loaded from, the model file first."""
+        ...
+
     def run(self, inputs: Sequence[Array | None], control: RunControl) -> Sequence[Array]:
         """Compute the outputs, in the signature's order, from the inputs in the signature's order.
 
@@ -63,8 +106,8 @@ class LoadedModel(Protocol):
 class Loader(Protocol):
     """Turns a file into a loaded model. Blocking; called on a thread of its own, several at once."""
 
-    def load(self, definition: ModelDefinition, version: int) -> LoadedModel:
-        """Load, find out about and warm up one version.
+    def load(self, definition: ModelDefinition, version: int, warming: Callable[[], None]) -> LoadedModel:
+        """Load, find out about and warm up one version; ``warming`` is called, once, before the last of these.
 
         Raises:
             LoadFailed: the version cannot be served; the text says why.
@@ -90,4 +133,57 @@ class Source(Protocol):
             NotFound: the source has no such model.
             LoadFailed: its description cannot be understood.
         """
+        ...
+
+
+class StateStore(Protocol):
+    """Keeps what operators want beyond the end of the process. Blocking; called on a thread, one call at a time."""
+
+    @property
+    def required(self) -> bool:
+        """Whether a change that cannot be recorded is not to be made."""
+        ...
+
+    def read(self) -> Mapping[str, Desired]:
+        """Return what was written last, by model; nothing where nothing ever was.
+
+        Raises:
+            LoadFailed: it cannot be read or understood; the text says what to do.
+        """
+        ...
+
+    def prepare(self) -> None:
+        """Look whether ``write`` would work, now.
+
+        Raises:
+            PreconditionFailed: it would not; the text says why.
+        """
+        ...
+
+    def write(self, desired: Mapping[str, Desired]) -> None:
+        """Put this in the place of what was written last; whatever happens, one of both is read afterwards.
+
+        Raises:
+            PreconditionFailed: it cannot be written, and what was written last stays.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentMemory:
+    """Resident memory of the process in bytes, and the most it had since ``Resident.begin``; 0 where unknown."""
+
+    now_bytes: int = 0
+    peak_bytes: int = 0
+
+
+class Resident(Protocol):
+    """Tells how much memory the process has. Blocking for some microseconds; called on a thread."""
+
+    def begin(self) -> ResidentMemory:
+        """Return what there is, and count the peak from here."""
+        ...
+
+    def look(self) -> ResidentMemory:
+        """Return what there is, and the peak."""
         ...

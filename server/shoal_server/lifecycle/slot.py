@@ -35,13 +35,30 @@ class VersionSlot(Generic[G]):
     an object, because every request takes one. The model is unloaded after ``drained``, so never under a lease.
     """
 
-    __slots__ = ("_drained", "definition", "engine", "leases", "loaded", "model", "reason", "state", "uid", "version")
+    __slots__ = (
+        "_drained",
+        "definition",
+        "engine",
+        "kept_until_s",
+        "leases",
+        "loaded",
+        "model",
+        "reason",
+        "state",
+        "trial",
+        "uid",
+        "version",
+    )
 
-    def __init__(self, model: str, version: int, uid: int, definition: ModelDefinition) -> None:
+    def __init__(self, model: str, version: int, uid: int, definition: ModelDefinition, *, trial: bool = False) -> None:
+        """Make a slot; ``trial`` says that it is never to serve, so nobody is told of it."""
         self.model = model
         self.version = version
         self.uid = uid
         self.definition = definition
+        self.trial = trial
+        self.kept_until_s: float | None = None
+        """Monotonic seconds at which a version that was replaced leaves; None where it stays."""
         self.state = VersionState.QUEUED
         self.reason = ""
         self.loaded: LoadedModel | None = None
@@ -59,6 +76,11 @@ class VersionSlot(Generic[G]):
             raise IllegalTransition(f"{self.model}/{self.version}: {self.state.value} -> {state.value}")
         self.state = state
         self.reason = reason
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the model file; empty where it is not loaded."""
+        return self.loaded.files[0].sha256 if self.loaded is not None and self.loaded.files else ""
 
     def serving(self) -> G:
         """Return the engine of a version that is ready.

@@ -9,12 +9,16 @@ class VersionState(Enum):
 
     ::
 
-        QUEUED ─> LOADING ─> READY ─> DRAINING ─> UNLOADING ─> UNLOADED
-           └─────────┴─> FAILED    (DRAINING: withdrawn, its last requests run)
+        QUEUED ─> LOADING ─> WARMING ─> READY ─> DRAINING ─> UNLOADING ─> UNLOADED
+           └─────────┴──────────┴─> FAILED
+
+    QUEUED: waits for a thread. WARMING: loaded; the owner's warm-up requests run, or it waits to be published.
+    DRAINING: withdrawn, its last requests run.
     """
 
     QUEUED = "queued"
     LOADING = "loading"
+    WARMING = "warming up"
     READY = "ready"
     DRAINING = "draining"
     UNLOADING = "unloading"
@@ -24,7 +28,8 @@ class VersionState(Enum):
 
 TRANSITIONS: Final[dict[VersionState, frozenset[VersionState]]] = {
     VersionState.QUEUED: frozenset({VersionState.LOADING, VersionState.FAILED}),
-    VersionState.LOADING: frozenset({VersionState.READY, VersionState.FAILED}),
+    VersionState.LOADING: frozenset({VersionState.WARMING, VersionState.FAILED}),
+    VersionState.WARMING: frozenset({VersionState.READY, VersionState.FAILED}),
     VersionState.READY: frozenset({VersionState.DRAINING}),
     VersionState.DRAINING: frozenset({VersionState.UNLOADING}),
     VersionState.UNLOADING: frozenset({VersionState.UNLOADED}),

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError, Message
 from shoal.methods import METHODS
 from shoal_server.errors import InternalError, InvalidRequest, ShoalError
 from shoal_server.rpc.errors import INTERNAL_TEXT, status_of
-from shoal_server.transport.port import Call, Status
+from shoal_server.transport.port import Call, Status, Stream
 
 _log = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ MOST_BYTES: Final = 1 << 18
 """Of a message: what is asked here is small, and a map of two-byte entries takes a hundred times its size in memory."""
 
 Route = Callable[[Call], Coroutine[Any, Any, None]]
+StreamRoute = Callable[[Stream], Coroutine[Any, Any, None]]
 
 
 def parsed(kind: type[Q], message: bytes) -> Q:
@@ -50,5 +51,25 @@ def cold(path: str, kind: type[Q], answer: Callable[[Q], Awaitable[Message]]) ->
         except Exception:  # noqa: BLE001 - a bug of ours fails its call and no other
             _log.exception("%s failed", path)
             call.fail(Status.INTERNAL, INTERNAL_TEXT)
+
+    return path, route
+
+
+def streamed(
+    path: str, kind: type[Q], answer: Callable[[Q, Stream], Coroutine[Any, Any, None]]
+) -> tuple[str, StreamRoute]:
+    """Return a path and its route, which calls ``answer`` with the one request of a stream that it is to fill."""
+    assert METHODS[path].request is kind, f"{path} takes {METHODS[path].request}"
+
+    async def route(stream: Stream) -> None:
+        try:
+            await answer(parsed(kind, await stream.receive() or b""), stream)
+        except ShoalError as error:
+            if isinstance(error, InternalError):
+                _log.error("%s: %s", path, error)
+            stream.fail(*status_of(error))
+        except Exception:  # noqa: BLE001 - a bug of ours fails its call and no other
+            _log.exception("%s failed", path)
+            stream.fail(Status.INTERNAL, INTERNAL_TEXT)
 
     return path, route

@@ -46,7 +46,7 @@ class ModelMethods:
     async def config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
         """The configuration in effect, in Triton's terms."""
         slot = self._manager.catalog.resolve(request.name, request.version)
-        return pb.ModelConfigResponse(config=model_config(slot.definition, slot.serving()))
+        return pb.ModelConfigResponse(config=model_config(slot.definition, slot.serving(), slot.digest))
 
     async def statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
         """Counts and nanoseconds since each ready version was loaded."""

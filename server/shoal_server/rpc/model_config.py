@@ -17,11 +17,12 @@ _TYPES: Final = {
 }
 
 
-def model_config(definition: ModelDefinition, batcher: Batcher) -> pb.ModelConfig:
+def model_config(definition: ModelDefinition, batcher: Batcher, digest: str) -> pb.ModelConfig:
     """Return the owner's configuration, if there is one, completed by what was found out and what holds by default.
 
     Dimensions exclude the batch where ``max_batch_size`` is above 0, as in Triton. ``parameters`` tell why the model is
-    batched or is not (``shoal.batching``), and the class labels of an output (``shoal.labels.NAME``, a JSON list).
+    batched or is not (``shoal.batching``), the class labels of an output (``shoal.labels.NAME``, a JSON list), and the
+    SHA-256 of the model file (``shoal.digest``).
     """
     signature, options = batcher.runner.signature, batcher.options
     config = pb.ModelConfig.FromString(definition.config)
@@ -53,6 +54,7 @@ def model_config(definition: ModelDefinition, batcher: Batcher) -> pb.ModelConfi
         else:
             config.version_policy.all.SetInParent()
     config.parameters["shoal.batching"].string_value = batcher.reason
+    config.parameters["shoal.digest"].string_value = digest
     return config
 
 

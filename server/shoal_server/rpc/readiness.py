@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from shoal_server.batching.batcher import Batcher
-from shoal_server.events import Event, VersionChanged
+from shoal_server.events import CurrentChosen, Event, VersionChanged
 from shoal_server.lifecycle.manager import Manager
 
 
@@ -23,9 +23,9 @@ class Readiness:
         return self._started and not self._draining
 
     def models(self) -> dict[str, bool]:
-        """Whether each known model has a ready version."""
+        """Whether calls to each known model, without a version, are answered."""
         models = self._manager.catalog.models if self._manager is not None else {}
-        return {name: not self._draining and entry.newest_ready is not None for name, entry in models.items()}
+        return {name: not self._draining and entry.answering is not None for name, entry in models.items()}
 
     def follow(self, manager: Manager[Batcher]) -> None:
         """Tell of this manager's models; it is made after its observers, of which this is one."""
@@ -36,14 +36,14 @@ class Readiness:
         self._started = True
         self._wake()
 
-    def draining(self) -> None:
-        """The server will stop."""
-        self._draining = True
+    def draining(self, *, draining: bool) -> None:
+        """Nobody is let in, or everybody is again."""
+        self._draining = draining
         self._wake()
 
     def observe(self, event: Event) -> None:
-        """Hear of a version that changed."""
-        if isinstance(event, VersionChanged):
+        """Hear of a version that changed, or that answers now."""
+        if isinstance(event, VersionChanged | CurrentChosen):
             self._wake()
 
     async def changes(self) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ from shoal_server.lifecycle.states import VersionState
 _STATES: Final = {
     VersionState.QUEUED: "LOADING",
     VersionState.LOADING: "LOADING",
+    VersionState.WARMING: "LOADING",
     VersionState.READY: "READY",
     VersionState.DRAINING: "UNLOADING",
     VersionState.UNLOADING: "UNLOADING",

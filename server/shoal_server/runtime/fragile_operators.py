@@ -3,12 +3,12 @@
 import os
 import re
 from collections.abc import Iterator
-from io import RawIOBase
 from pathlib import Path
 from typing import Final
 
 from onnxruntime import __version__
 
+from shoal_server.runtime.pieces import Pieces
 from shoal_server.runtime.wire_fields import fields, sized
 
 # onnx.proto: ModelProto.graph, ModelProto.functions; GraphProto.node, whose bytes have those of its subgraphs in them.
@@ -39,8 +39,6 @@ _FRAGILE: Final = re.compile(
     b"|".join(b"(?P<%b>%b)" % (name.encode(), b"|".join(map(re.escape, signs))) for name, signs in _SIGNS.items())
 )
 
-_PIECE_BYTES: Final = 1 << 12
-
 
 def fragile_operator(path: Path) -> str | None:
     """Return an operator of a model on which an empty input would end the process; None if it has none of them.
@@ -50,7 +48,7 @@ def fragile_operator(path: Path) -> str | None:
     """
     try:
         with path.open("rb", buffering=0) as file:
-            pieces = _Pieces(file)
+            pieces = Pieces(file)
             spans = _spans(pieces, os.fstat(file.fileno()).st_size)
             found = next(filter(None, (_FRAGILE.search(pieces.between(*span)) for span in spans)), None)
     except (OSError, ValueError):
@@ -58,32 +56,7 @@ def fragile_operator(path: Path) -> str | None:
     return found.lastgroup if found else None
 
 
-class _Pieces:
-    """A file's bytes, read where they are asked for.
-
-    Not mapped into memory, where a file that somebody cuts off in the meantime ends the process.
-    """
-
-    def __init__(self, file: RawIOBase) -> None:
-        self._file = file
-        self._piece = b""
-        self._start = 0
-
-    def __getitem__(self, position: int, /) -> int:
-        if not self._start <= position < self._start + len(self._piece):
-            self._piece = self.between(position, position + _PIECE_BYTES)
-            self._start = position
-            if not self._piece:
-                raise ValueError("a file that has become shorter")
-        return self._piece[position - self._start]
-
-    def between(self, start: int, end: int) -> bytes:
-        """Return what lies between two positions, or as much of it as there is."""
-        self._file.seek(start)
-        return self._file.read(end - start) or b""
-
-
-def _spans(model: _Pieces, size_bytes: int) -> Iterator[tuple[int, int]]:
+def _spans(model: Pieces, size_bytes: int) -> Iterator[tuple[int, int]]:
     """Yield where the graph's nodes and the functions stand."""
     for field in fields(model, 0, size_bytes):
         if field.number == _GRAPH:

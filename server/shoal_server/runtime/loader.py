@@ -1,6 +1,6 @@
 """From a version's file to a model that serves: loaded, understood, warmed up."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from shoal_server.options import BatchingMode
 from shoal_server.runtime import heap
 from shoal_server.runtime.batch_probe import BatchProbe, Finding, forbidden_by_dims, row_symbols
 from shoal_server.runtime.declarations import agree
+from shoal_server.runtime.digests import digests
 from shoal_server.runtime.made_up import Execute, Profile, Recipe, find_recipe
 from shoal_server.runtime.model_files import require_readable, snapshot
 from shoal_server.runtime.onnx_file import stored_texts
@@ -43,15 +44,15 @@ class OrtLoader:
         self._clock = clock or MonotonicClock()
         self._watchdog = Watchdog(_TRIALS_LIMIT_S)
 
-    def load(self, definition: ModelDefinition, version: int) -> OrtModel:
-        """Load, find out about and warm up one version.
+    def load(self, definition: ModelDefinition, version: int, warming: Callable[[], None]) -> OrtModel:
+        """Load, find out about and warm up one version; ``warming`` is called before the last of these.
 
         Raises:
             LoadFailed: the version cannot be served; the text names the file and says why.
         """
         path = definition.versions[version]
         origin = Origin(path, version, snapshot(path, version))
-        loaded = self._attempt(definition, path, origin)
+        loaded = self._attempt(definition, origin, warming)
         if not origin.is_current():
             if isinstance(loaded, OrtModel):
                 loaded.close()
@@ -61,23 +62,26 @@ class OrtLoader:
             raise LoadFailed(f"{path.name}: {loaded}")
         return loaded
 
-    def _attempt(self, definition: ModelDefinition, path: Path, origin: Origin) -> OrtModel | str:
+    def _attempt(self, definition: ModelDefinition, origin: Origin, warming: Callable[[], None]) -> OrtModel | str:
         """Return the model, or why there is none: without the exception, whose traceback would keep a session alive."""
         try:
-            require_readable(path)
-            return self._load(definition, path, origin)
+            require_readable(origin.path)
+            return self._load(definition, origin, warming)
         except LoadFailed as error:
             return str(error)
 
-    def _load(self, definition: ModelDefinition, path: Path, origin: Origin) -> OrtModel:
+    def _load(self, definition: ModelDefinition, origin: Origin, warming: Callable[[], None]) -> OrtModel:
+        path = origin.path
         session = _open(definition, path, definition.runtime.intra_op_threads or 1)
         with self._watchdog.limit() as limit:
             finding, recipe = self._find_batching(definition, path, session, limit)
             session, sizing = self._size(definition, origin, session, finding, recipe, limit)
+        files = digests(path, alone=len(origin.files.files) == 1)
+        warming()
         specs = [tensor.spec for tensor in session.inputs]
         for warmup in definition.warmups:
             run_warmup(warmup, specs, lambda arrays: session.run(arrays, Unlimited()))
-        return OrtModel(session, finding, sizing, origin)
+        return OrtModel(session, finding, sizing, origin, files)
 
     def _find_batching(
         self, definition: ModelDefinition, path: Path, session: OrtSession, limit: TimeLimit

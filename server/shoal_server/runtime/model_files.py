@@ -35,16 +35,25 @@ def snapshot(path: Path, version: int) -> Snapshot:
 def _look(path: Path, version: int) -> Iterator[tuple[str, int, int, int]]:
     # The model file may lie in a folder of its name: 1/model.onnx/model.onnx.
     folder = next((parent for parent in list(path.parents)[:2] if parent.name == str(version)), None)
+    related: Iterator[str]
     if folder is None:
         related = (entry.path for entry in _entries(path.parent) if entry.name.startswith(path.stem))
     else:
-        related = (os.path.join(top, name) for top, _, names in os.walk(folder) for name in names)  # noqa: PTH118 - a path per file is what a thousand models would wait for
+        related = _below(folder)
     for _, name in zip(range(_MOST_FILES), related, strict=False):
         try:
             status = os.stat(name)  # noqa: PTH116 - as above
         except OSError:
             continue
         yield name, status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _below(folder: Path) -> Iterator[str]:
+    """Yield every file below a folder, but in hidden folders, such as that where the server keeps its own state."""
+    for top, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            yield os.path.join(top, name)  # noqa: PTH118 - a path per file is what a thousand models would wait for
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shoal_server.lifecycle.ports import RunControl
+from shoal_server.lifecycle.ports import FileDigest, RunControl
 from shoal_server.runtime import heap
 from shoal_server.runtime.batch_probe import Finding
 from shoal_server.runtime.model_files import Snapshot, snapshot
@@ -33,7 +33,9 @@ class OrtModel:
     ``sizing`` says how many threads each run has, and how many runs at once then fill the processor.
     """
 
-    def __init__(self, session: OrtSession, finding: Finding, sizing: Sizing, origin: Origin) -> None:
+    def __init__(
+        self, session: OrtSession, finding: Finding, sizing: Sizing, origin: Origin, files: Sequence[FileDigest]
+    ) -> None:
         self.signature = Signature(
             tuple(tensor.spec for tensor in session.inputs),
             tuple(tensor.spec for tensor in session.outputs),
@@ -41,6 +43,7 @@ class OrtModel:
         )
         self.batching_reason = f"{'batched' if finding.batched else 'not batched'}: {finding.reason}"
         self.sizing = sizing
+        self.files = files
         self._session = session
         self._origin = origin
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Generator
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from shoal_server.mailbox import Mailbox
 
@@ -72,27 +72,17 @@ class Threads:
         self._queue.put(item)
         return item
 
-    def call(self, work: Callable[[], T]) -> Awaitable[T]:
-        """Return what ``work`` returns, or raise what it raises."""
-        future: asyncio.Future[T] = self._mailbox.loop.create_future()
+    def call(self, work: Callable[[], T]) -> "Job[T]":
+        """Do ``work`` on a thread; what is returned can be awaited for its result."""
+        return Job(self, work, self._mailbox.loop.create_future())
 
-        def attempt() -> tuple[T | None, BaseException | None]:
-            try:
-                return work(), None
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
-                return None, error
+    def post(self, deliver: Callable[[T], None], message: T) -> None:
+        """Call ``deliver(message)`` on the loop; from one of the threads, before whatever it ends later.
 
-        def done(outcome: tuple[T | None, BaseException | None]) -> None:
-            result, error = outcome
-            if future.cancelled():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type] # without an error there is a T
-
-        self.submit(attempt, done)
-        return future
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+        self._mailbox.post(deliver, message)
 
     def replace_one(self) -> None:
         """Start one more thread."""
@@ -115,3 +105,36 @@ class Threads:
             except RuntimeError:  # the loop is closed: nobody is left to hear of it
                 return
             del item, result  # a thread that waits must not keep the last batch in memory
+
+
+class Job(Generic[T]):
+    """Implements ``lifecycle.ports.Job``: awaited, it returns what the work returns, or raises what it raises."""
+
+    def __init__(self, threads: Threads, work: Callable[[], T], future: "asyncio.Future[T]") -> None:
+        self._future = future
+
+        def attempt() -> tuple[T | None, BaseException | None]:
+            try:
+                return work(), None
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
+                return None, error
+
+        self._work = threads.submit(attempt, self._done)
+
+    def give_up(self, error: Exception) -> None:
+        """Raise ``error`` where the job is awaited, now; its thread is replaced, its result dropped. On the loop."""
+        if not self._future.done():
+            self._work.abandon()
+            self._future.set_exception(error)
+
+    def _done(self, outcome: tuple[T | None, BaseException | None]) -> None:
+        result, error = outcome
+        if self._future.done():
+            return
+        if error is not None:
+            self._future.set_exception(error)
+        else:
+            self._future.set_result(result)  # type: ignore[arg-type] # without an error there is a T
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._future.__await__()

@@ -6,11 +6,14 @@ from typing import Final
 
 from shoal_server.events import (
     BatchingStopped,
+    CurrentChosen,
     Event,
     ExecutionAbandoned,
     ExecutionBroken,
+    MemoryKept,
     ModelRemarked,
     Observer,
+    OperationEnded,
     VersionChanged,
 )
 
@@ -20,12 +23,14 @@ _log: Final = logging.getLogger("shoal")
 class EventLog:
     """Writes each event as one line. An Observer."""
 
-    def observe(self, event: Event) -> None:
+    def observe(self, event: Event) -> None:  # noqa: C901 - a case for each event
         """Log an event at the level of its gravity."""
         match event:
             case VersionChanged(model, version, state, reason):
                 level = logging.ERROR if state == "failed" else logging.INFO if state == "ready" else logging.DEBUG
                 _log.log(level, "model %s version %d is %s%s", model, version, state, f": {reason}" if reason else "")
+            case CurrentChosen(model, version):
+                _log.debug("model %s: calls without a version reach %s", model, version or "none")
             case ModelRemarked(model, warning):
                 _log.warning("model %s: %s", model, warning)
             case ExecutionBroken(model, version, problem):
@@ -44,6 +49,22 @@ class EventLog:
                     members,
                     limit_s,
                 )
+            case MemoryKept(model, version, size_bytes, returned_bytes):
+                _log.warning(
+                    "model %s version %d: its files have %d MB, and unloading it gave back %d MB",
+                    model,
+                    version,
+                    size_bytes >> 20,
+                    returned_bytes >> 20,
+                )
+            case OperationEnded():
+                what = f"{event.operation} of model {event.model}"
+                if event.version:
+                    what += f", version {event.version}"
+                if event.problem:
+                    _log.warning("%s failed after %.3g s: %s", what, event.seconds, event.problem)
+                else:
+                    _log.info("%s: %s, %.3g s", what, event.outcome, event.seconds)
 
 
 class Observers:

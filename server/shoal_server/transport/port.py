@@ -139,6 +139,15 @@ class Routes:
     first_message_only: frozenset[str] = frozenset()
     """Streams whose caller sends one message: unary request, streamed responses."""
 
+    def joined(self, other: "Routes") -> "Routes":
+        """Return the routes of both."""
+        return Routes(
+            {**self.hot, **other.hot},
+            {**self.cold, **other.cold},
+            {**self.streams, **other.streams},
+            self.first_message_only | other.first_message_only,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TlsMaterial:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,9 +216,9 @@ def test_a_server_that_loads_its_first_models_is_live_and_not_ready(
         listening.set_result(address)
         return address
 
-    def held(loader: OrtLoader, definition: ModelDefinition, version: int) -> OrtModel:
+    def held(loader: OrtLoader, definition: ModelDefinition, version: int, warming: Callable[[], None]) -> OrtModel:
         assert may_load.wait(WITHIN_S)
-        return load(loader, definition, version)
+        return load(loader, definition, version, warming)
 
     def serve() -> None:
         with running_server(folder):

@@ -20,7 +20,7 @@ def load(tmp_path: Path) -> Iterator[Load]:
 
     def load(model: bytes | Path, **fields: Any) -> OrtModel:  # noqa: ANN401 - the fields of ModelDefinition
         path = model if isinstance(model, Path) else models.save(tmp_path, f"m{len(loaded)}", model)
-        loaded.append(loader.load(ModelDefinition("m", {1: path}, **fields), 1))
+        loaded.append(loader.load(ModelDefinition("m", {1: path}, **fields), 1, lambda: None))
         return loaded[-1]
 
     yield load

@@ -154,7 +154,7 @@ def test_a_version_that_changes_while_it_is_loaded_is_refused(
 
     monkeypatch.setattr(loader, "require_readable", slow_read)
     with pytest.raises(LoadFailed, match=r"^model.onnx: it changed while it was being loaded$"):
-        OrtLoader(1.0).load(ModelDefinition("m", {1: external}), 1)
+        OrtLoader(1.0).load(ModelDefinition("m", {1: external}), 1, lambda: None)
 
 
 def test_a_loaded_version_knows_whether_its_files_are_still_the_same(load: Load, external: Path) -> None:
@@ -181,10 +181,10 @@ from shoal_server.runtime import OrtLoader
 from shoal_server.runtime.run_control import Unlimited
 import numpy as np
 loader = OrtLoader(1.0)
-model = loader.load(ModelDefinition("m", {{1: Path({str(good)!r})}}), 1)
+model = loader.load(ModelDefinition("m", {{1: Path({str(good)!r})}}), 1, lambda: None)
 for work in (
     lambda: model.run([np.array([[99]])], Unlimited()),
-    lambda: loader.load(ModelDefinition("m", {{1: Path({str(bad)!r})}}), 1),
+    lambda: loader.load(ModelDefinition("m", {{1: Path({str(bad)!r})}}), 1, lambda: None),
 ):
     try:
         work()

@@ -32,7 +32,7 @@ def definition(tmp_path: Path) -> Iterator[ModelDefinition]:
     path = models.save(tmp_path, "m", models.mlp((1000,) * 9))
     small = models.save(tmp_path, "small", models.mlp())
     loader = OrtLoader(1.0)
-    loader.load(ModelDefinition("small", {1: small}), 1).close()  # what the runtime allocates once
+    loader.load(ModelDefinition("small", {1: small}), 1, lambda: None).close()  # what the runtime allocates once
     gc.collect()
     heap.give_back(1 << 30)
     gc.disable()
@@ -45,7 +45,7 @@ def test_a_closed_model_has_given_its_memory_back_though_somebody_still_knows_it
     before_mb = resident_mb()
     known: list[OrtModel] = []
     for _ in range(3):
-        known.append(loader.load(definition, 1))
+        known.append(loader.load(definition, 1, lambda: None))
         assert resident_mb() - before_mb > MODEL_MB / 2
         known[-1].close()
     assert resident_mb() - before_mb < MODEL_MB / 2
@@ -58,6 +58,6 @@ def test_a_load_that_failed_leaves_nothing_though_the_failure_is_kept(definition
     kept: list[LoadFailed] = []
     for _ in range(3):
         with pytest.raises(LoadFailed) as failed:
-            loader.load(wrong, 1)
+            loader.load(wrong, 1, lambda: None)
         kept.append(failed.value)
     assert resident_mb() - before_mb < MODEL_MB / 2

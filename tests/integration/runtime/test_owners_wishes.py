@@ -122,7 +122,7 @@ def test_a_model_that_computes_for_ever_on_made_up_inputs_loads(
     source.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1 << 40), "turns"))
     path = models.save(tmp_path, "m", source.SerializeToString())
     monkeypatch.setattr(loader, "Watchdog", lambda _limit_s: Watchdog(0.05))
-    model = OrtLoader(1.0).load(ModelDefinition("m", {1: path}, batching=BatchingOptions(mode=mode)), 1)
+    model = OrtLoader(1.0).load(ModelDefinition("m", {1: path}, batching=BatchingOptions(mode=mode)), 1, lambda: None)
     assert model.signature.batched is (mode is BatchingMode.ALWAYS)
     if mode is BatchingMode.AUTO:
         assert model.batching_reason == "not batched: it takes too long to find out about"
@@ -132,7 +132,7 @@ def test_a_model_that_computes_for_ever_on_made_up_inputs_loads(
 def test_threads_that_the_owner_wants_are_not_questioned(tmp_path: Path) -> None:
     path = models.save(tmp_path, "m", models.slow(layers=4))
     definition = ModelDefinition("m", {1: path}, runtime=RuntimeOptions(intra_op_threads=3))
-    model = OrtLoader(8.0).load(definition, 1)
+    model = OrtLoader(8.0).load(definition, 1, lambda: None)
     assert model.sizing == Sizing(slots=2, intra_op_threads=3)
     model.close()
 
@@ -177,7 +177,7 @@ def test_threads_are_chosen_by_measuring(
 ) -> None:
     clock = Stopwatch(monkeypatch, run_s)
     path = models.save(tmp_path, "m", models.mlp())
-    model = OrtLoader(4.0, clock).load(ModelDefinition("m", {1: path}), 1)
+    model = OrtLoader(4.0, clock).load(ModelDefinition("m", {1: path}), 1, lambda: None)
     assert model.sizing == sizing
     assert model.run([np.ones((1, 64), np.float32)], Unlimited())[0].shape == (1, 10)
     model.close()

@@ -304,7 +304,12 @@ def test_loads_of_unknown_models_leave_nothing_behind() -> None:
         for number in range(100):
             with pytest.raises(NotFound):
                 await rig.manager.load(f"unknown-{number}")
-        held = [value for value in vars(rig.manager).values() if isinstance(value, dict | set | list)]
+        held = [
+            value
+            for part in (rig.manager.turns, rig.manager.keeper)
+            for value in vars(part).values()
+            if isinstance(value, dict | set | list)
+        ]
         assert all(len(value) == 0 for value in held)
 
     run_manager(test)
@@ -518,9 +523,9 @@ def test_an_engine_that_cannot_be_made_fails_the_load() -> None:
 def test_every_change_of_state_is_told_in_order() -> None:
     async def test(rig: ManagerRig) -> None:
         await rig.manager.start()
-        assert rig.told() == [(1, "loading"), (1, "ready")]
+        assert rig.told() == [(1, "loading"), (1, "warming up"), (1, "ready")]
         await rig.manager.unload("m")
-        assert rig.told()[2:] == [(1, "draining"), (1, "unloading"), (1, "unloaded")]
+        assert rig.told()[3:] == [(1, "draining"), (1, "unloading"), (1, "unloaded")]
 
     run_manager(test, definition())
 
@@ -535,7 +540,7 @@ def test_an_observer_that_raises_changes_nothing() -> None:
         await asyncio.sleep(1)
         await rig.manager.unload("m")
         assert rig.states() == {1: "unloaded"}
-        assert [type(error) for error in raised] == [ZeroDivisionError] * 10
+        assert [type(error) for error in raised] == [ZeroDivisionError] * 13
 
     run_manager(test, definition(), observer=Raising())
 

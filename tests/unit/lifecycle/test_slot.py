@@ -12,12 +12,13 @@ from shoal_testing.virtual_time import run_virtual
 ROAD = [
     VersionState.QUEUED,
     VersionState.LOADING,
+    VersionState.WARMING,
     VersionState.READY,
     VersionState.DRAINING,
     VersionState.UNLOADING,
     VersionState.UNLOADED,
 ]
-LEGAL = {*itertools.pairwise(ROAD), (ROAD[0], VersionState.FAILED), (ROAD[1], VersionState.FAILED)}
+LEGAL = {*itertools.pairwise(ROAD), *((state, VersionState.FAILED) for state in ROAD[:3])}
 
 
 class Engine:

@@ -1,0 +1,37 @@
+"""Word of models that changed, for however many who follow."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+
+class Changes:
+    """Tells each follower which models changed since it last looked, each once. Loop only."""
+
+    def __init__(self) -> None:
+        self._followers: dict[_Follower, None] = {}
+
+    def tell(self, model: str) -> None:
+        """A model changed."""
+        for follower in self._followers:
+            follower.changed[model] = None
+            follower.woken.set()
+
+    async def follow(self) -> AsyncIterator[Iterable[str]]:
+        """Yield nothing at once, and then the models that changed, whenever some did."""
+        follower = _Follower()
+        self._followers[follower] = None
+        try:
+            yield ()
+            while True:
+                await follower.woken.wait()
+                follower.woken.clear()
+                changed, follower.changed = follower.changed, {}
+                yield changed
+        finally:
+            del self._followers[follower]
+
+
+class _Follower:
+    def __init__(self) -> None:
+        self.changed: dict[str, None] = {}
+        self.woken = asyncio.Event()
