@@ -1,7 +1,7 @@
 """Brings the versions that are wanted into service and takes the others out."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Generic
 
@@ -108,9 +108,13 @@ class Manager(Generic[G]):
                 await self._record.prepare()
             before = self._signature(model)
             definition = await self._workers.call(lambda: self._source.describe(model))
+            # What serves and was overwritten by something unusable serves on.
+            keep = {*definition.wanted, *definition.refused}
+            if self.keeper.entry(model).desired.versions == ():
+                await self._follow(model, keep)  # nothing serves, so whatever can be loaded is to answer at once
             failures = await self._converge(definition, definition.wanted)
             if not failures:
-                await self._follow(definition)
+                await self._follow(model, keep)
                 self._compare(model, before)
             return [*failures, *definition.missing]
 
@@ -172,21 +176,19 @@ class Manager(Generic[G]):
         elif await self.keeper.load(slot):
             self.keeper.publish(slot)
 
-    async def _follow(self, definition: ModelDefinition) -> None:
-        """Have the policy decide again, and withdraw what it does not want."""
-        model = definition.name
+    async def _follow(self, model: str, keep: Collection[int]) -> None:
+        """Have the policy decide again, and withdraw what is not to be kept."""
         entry = self.keeper.entry(model)
-        # What serves and was overwritten by something unusable serves on.
-        keep = {*definition.wanted, *definition.refused}
         desired = wanted.following(entry.desired, [version for version in entry.ready if version in keep])
         remark = await self._record.put(model, desired)
         if remark:
             self.keeper.remark(model, f"a restarted server would not serve the same: {remark}")
         self.keeper.choose(model, desired)
-        for version, slot in self.keeper.entry(model).versions.items():
-            if version in keep:
-                self.keeper.keep(slot)
-        self.keeper.withdraw(slot for version, slot in entry.versions.items() if version not in keep)
+        versions = self.keeper.entry(model).versions
+        for version in keep:
+            if version in versions:
+                self.keeper.keep(versions[version])
+        self.keeper.withdraw(slot for version, slot in versions.items() if version not in keep)
 
     def _signature(self, model: str) -> tuple[int, Signature] | None:
         """Return which version answers, and what it takes and gives."""

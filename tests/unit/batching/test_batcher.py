@@ -387,7 +387,7 @@ def test_an_execution_whose_thread_cannot_be_replaced_is_given_up_all_the_same()
             execution.abandon = broken  # type: ignore[method-assign]
         await wait(1)
         assert [type(one.error) for one in hung] == [ExecutionFailed] * 2
-        assert [type(event) for event in core.events.events[2:]] == [
+        assert [type(event) for event in core.events.events[3:]] == [
             ExecutionAbandoned,
             ExecutionBroken,
         ] * 2
