@@ -7,8 +7,10 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from math import floor
+from random import Random
 from typing import Final
 
 from shoal_server.admission.gate import Gate, GateStatistics
@@ -69,6 +71,7 @@ class Server:
         )
         self.manager: Manager[Batcher] = Manager(source, self._state, around, self._clerk, lifecycle.keep_warm_s)
         self.readiness.follow(self.manager)
+        jitter = partial(Random().uniform, 0.5, 1.5)  # noqa: S311 - spreads out retries, keeps no secret
         self._transport = GrpcioTransport(
             GrpcioOptions(
                 settings.address,
@@ -77,7 +80,7 @@ class Server:
                 max_calls=2 * settings.limits.max_requests,
             ),
             routes(
-                InferenceService(self._gate, self.manager, self._clock),
+                InferenceService(self._gate, self.manager, self._clock, jitter),
                 self.manager,
                 self.readiness,
                 self._clock,

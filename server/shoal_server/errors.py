@@ -8,7 +8,7 @@
     ├── Unsupported             a part of the protocol that this server does not offer
     ├── Overloaded              a bound is reached; later, the same request may pass
     ├── Unavailable             not ready, draining or withdrawn; safe to send elsewhere
-    ├── DeadlineExceeded        the caller's deadline passed before the answer
+    ├── DeadlineExceeded        the caller's deadline passed before the answer, or will
     ├── Cancelled               the caller left
     ├── Unauthenticated         the caller has not shown who it is, and must
     ├── PermissionDenied        who the caller is, it may not do this
@@ -21,6 +21,9 @@
 The texts of all but ``InternalError`` are written for the caller: they name the model or tensor, what was wanted and
 what came. No class knows a status code; ``rpc/errors.py`` is the one table from here to the wire.
 """
+
+from math import inf
+from typing import Final
 
 
 class ShoalError(Exception):
@@ -40,7 +43,16 @@ class Unsupported(ShoalError):
 
 
 class Overloaded(ShoalError):
-    """A configured bound (requests, rows, bytes) is reached."""
+    """A bound is reached: a configured one (requests, rows, bytes), or the time that the caller has.
+
+    ``retry_after_s`` is when the same request may pass, None where that is not known, ``NEVER`` where it never will.
+    """
+
+    NEVER: Final = inf
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(ShoalError):
@@ -48,7 +60,7 @@ class Unavailable(ShoalError):
 
 
 class DeadlineExceeded(ShoalError):
-    """The request's deadline passed while it waited."""
+    """The request's deadline passed while it waited, or would pass before the model could be done."""
 
 
 class Cancelled(ShoalError):

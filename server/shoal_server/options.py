@@ -26,6 +26,9 @@ class BatchingOptions:
     ``allowed_rows``: batch sizes that the model runs at (padded up to the next), ascending; empty means any.
     ``max_queued_requests`` / ``max_queued_rows`` / ``max_queued_bytes``: bounds of the waiting line, >= 1.
     ``default_timeout_s``: how long a request without a deadline may wait, > 0.
+    ``queue_limit_s``: how long any request may wait, > 0, or 0 to leave it to its deadline.
+    ``max_timeout_s``: how long a request may wait that says so itself (the ``timeout`` parameter), > 0; such a wish
+    counts in place of the two above, and never beyond the caller's deadline.
     ``execution_limit_s``: when a running batch is given up and its thread replaced, > 0.
     """
 
@@ -39,6 +42,8 @@ class BatchingOptions:
     max_queued_rows: int = 1 << 20
     max_queued_bytes: int = 1 << 30
     default_timeout_s: float = 60.0
+    queue_limit_s: float = 0.0
+    max_timeout_s: float = 600.0
     execution_limit_s: float = 60.0
 
     def padded(self, rows: int) -> int:

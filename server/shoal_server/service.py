@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from shoal_server.admission.gate import Gate
 from shoal_server.batching.batcher import Batcher
@@ -9,7 +10,7 @@ from shoal_server.batching.executor import Executor
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.ticket import Origin, Responder, Ticket
 from shoal_server.clock import Clock
-from shoal_server.errors import DeadlineExceeded, InvalidRequest
+from shoal_server.errors import DeadlineExceeded, InvalidRequest, Overloaded
 from shoal_server.events import Observer
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.ports import LoadedModel
@@ -22,7 +23,8 @@ class InferenceRequest:
     """What a caller asks.
 
     ``version`` is a number, or empty for the newest ready. ``outputs`` names those wanted, in order; empty means all.
-    ``size_bytes`` is the message's size, ``deadline_s`` monotonic seconds, and ``timeout_s`` bounds the wait from now.
+    ``size_bytes`` is the message's size, ``deadline_s`` monotonic seconds, and ``timeout_s`` how long it may wait for
+    its batch, in place of what the model's options say.
     """
 
     model: str
@@ -52,7 +54,11 @@ class InferenceService:
     An admitted request holds a permit of the gate and a lease on its version until it is settled.
     """
 
-    def __init__(self, gate: Gate, manager: Manager[Batcher], clock: Clock) -> None:
+    def __init__(
+        self, gate: Gate, manager: Manager[Batcher], clock: Clock, jitter: Callable[[], float] = lambda: 1.0
+    ) -> None:
+        """``jitter`` draws what the time to the next try is multiplied by, so that not all come back at once."""
+        self._jitter = jitter
         self._gate = gate
         self._manager = manager
         self._clock = clock
@@ -74,8 +80,10 @@ class InferenceService:
             except BaseException:
                 self._gate.release(ticket.rows, ticket.size_bytes)
                 raise
-        except BaseException:
+        except BaseException as error:
             slot.release()
+            if isinstance(error, Overloaded):
+                self._time_retry(error, batcher)
             raise
         self._touched[batcher] = None
         return Admission(ticket, batcher)
@@ -85,6 +93,12 @@ class InferenceService:
         touched, self._touched = self._touched, {}
         for batcher in touched:
             batcher.pump()
+
+    def _time_retry(self, error: Overloaded, batcher: Batcher) -> None:
+        """Complete what a refusal says of when to come back."""
+        if error.retry_after_s is None:
+            error.retry_after_s = batcher.forecast.drain_s(batcher.options.max_rows)
+        error.retry_after_s *= self._jitter()
 
     def _ticket(self, request: InferenceRequest, batcher: Batcher, responder: Responder) -> Ticket:
         signature, options = batcher.runner.signature, batcher.options
@@ -97,12 +111,16 @@ class InferenceService:
                 f"got {checked.rows}"
             )
         now = self._clock.monotonic()
-        deadline_s = now + options.default_timeout_s if request.deadline_s is None else request.deadline_s
+        answer_by_s = inf if request.deadline_s is None else request.deadline_s
         if request.timeout_s is not None:
-            deadline_s = min(deadline_s, now + request.timeout_s)
+            deadline_s = min(answer_by_s, now + min(request.timeout_s, options.max_timeout_s))
+        elif options.queue_limit_s:
+            deadline_s = min(answer_by_s, now + options.queue_limit_s)
+        else:
+            deadline_s = now + options.default_timeout_s if request.deadline_s is None else answer_by_s
         if deadline_s <= now:
             raise DeadlineExceeded("the deadline had passed when the request came")
-        return Ticket(responder, checked, request.size_bytes, now, deadline_s)
+        return Ticket(responder, checked, request.size_bytes, now, deadline_s, answer_by_s)
 
 
 class BatcherFactory:

@@ -6,8 +6,10 @@ from time import monotonic
 import numpy as np
 import pytest
 
+from shoal_server.batching.ticket import Ticket
+from shoal_server.errors import DeadlineExceeded
 from shoal_testing import models
-from shoal_testing.at_rest import wait_until_held
+from shoal_testing.at_rest import batcher_of, eventually, on_loop, wait_until_held
 from shoal_testing.caller import INFER, Array, Caller, request_of
 from shoal_testing.gated import gated
 from shoal_testing.http2 import HEADERS, RawHttp2, grpc_message
@@ -21,6 +23,15 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServe
     folder = tmp_path_factory.mktemp("models")
     models.save(folder, "pair", models.identity("FP32", ["N", 2]))
     with running_server(folder, runtime={"slots": 1}, batching={"default_timeout_s": 0.2}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server whose model takes some tens of milliseconds."""
+    folder = tmp_path_factory.mktemp("models")
+    models.save(folder, "slow", models.slow())
+    with running_server(folder, runtime={"slots": 1}) as running:
         yield running
 
 
@@ -51,6 +62,34 @@ def test_a_deadline_that_has_passed_on_the_way_is_refused_at_the_door(server: Ru
         stream = connection.begin(INFER, ("grpc-timeout", "0n"))
         connection.write(stream, grpc_message(request_of("pair", x=row_of(1)).SerializeToString()), end=True)
         assert b"grpc-status\x014" in connection.read_until(HEADERS, stream), "4 is DEADLINE_EXCEEDED"
+
+
+def test_a_deadline_shorter_than_what_the_model_takes_is_refused_at_the_door(slow: RunningServer) -> None:
+    running = slow
+    x = np.ones((256, 512), np.float32)
+    with Caller(running.address) as caller:
+        batcher = batcher_of(running, "slow")
+        took_s = 0.0
+        for _ in range(3):
+            assert caller.infer(request_of("slow", x=x)).status == "OK"
+            took_s = on_loop(running, lambda: batcher.forecast.execution_s(256))
+        before = on_loop(running, lambda: batcher.statistics.execution_count)
+        # The caller's own clock ends the call at the same time, so the server's text is read on the server.
+        refused: list[str] = []
+        original = batcher.offer
+
+        def overheard(ticket: Ticket) -> None:
+            try:
+                original(ticket)
+            except DeadlineExceeded as error:
+                refused.append(str(error))
+                raise
+
+        on_loop(running, lambda: setattr(batcher, "offer", overheard))
+        assert caller.infer(request_of("slow", x=x), timeout_s=0.7 * took_s).status == "DEADLINE_EXCEEDED"
+        eventually(running, lambda: len(refused), lambda count: count == 1, "it was not refused at the door")
+        assert "the model takes" in refused[0]
+        assert on_loop(running, lambda: batcher.statistics.execution_count) == before
 
 
 def test_without_a_deadline_the_servers_own_limit_holds(impatient: RunningServer) -> None:

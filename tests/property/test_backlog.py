@@ -1,6 +1,7 @@
 """The backlog against a naive list-based reading of the same policy, under any sequence of calls."""
 
 from dataclasses import dataclass
+from math import inf
 
 import pytest
 from hypothesis import settings
@@ -29,6 +30,7 @@ class Entry:
     key: Key
     arrived_s: float
     deadline_s: float
+    answer_by_s: float = inf
 
 
 class NaiveBacklog:

@@ -94,6 +94,7 @@ class FakeModel:
         slow_s: float = 1.0,
         obeys: bool = True,
         instances: int = 100,
+        timings: Sequence[tuple[int, float]] = (),
         script: Callable[[int], None] = lambda _run: None,
     ) -> None:
         self.kind = kind
@@ -102,6 +103,7 @@ class FakeModel:
         self.batching_reason = "a fake"
         self.instances = instances
         self.files: tuple[FileDigest, ...] = (FileDigest("model.onnx", f"{self.serial:064x}", 100),)
+        self.timings = timings
         self.current = True
         self.closed = False
         self.violations: list[str] = []

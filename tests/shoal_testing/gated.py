@@ -32,6 +32,10 @@ class GatedRunner:
     def batching_reason(self) -> str:
         return self.inner.batching_reason
 
+    @property
+    def timings(self) -> Sequence[tuple[int, float]]:
+        return self.inner.timings
+
     def run(self, inputs: Sequence[Array | None], control: Control) -> Sequence[Array]:
         first = inputs[0]
         assert first is not None

@@ -97,7 +97,9 @@ class Scenario:
 def drawn(seed: int) -> Scenario:
     """Draw a scenario; each seed has its own bounds, speeds and troubles."""
     random = Random(seed)
-    models = tuple(_model(random, index) for index in range(random.choice([1, 1, 2, 3, 4])))
+    # What is newer is drawn apart, so that seeds go on to play out what they are known for.
+    apart = Random(~seed)
+    models = tuple(_model(random, index, apart) for index in range(random.choice([1, 1, 2, 3, 4])))
     tight = random.random() < 0.3
     trouble = random.choice([0.0, 0.02, 0.1])
     busy = random.choice([20, 40, 80, 120])
@@ -139,7 +141,7 @@ def changed(described: ModelDefinition, change: Change) -> ModelDefinition:
     return replace(described, versions=versions)
 
 
-def _model(random: Random, index: int) -> ModelPlan:
+def _model(random: Random, index: int, apart: Random) -> ModelPlan:
     kind = random.choice([Kind.ROWS] * 5 + [Kind.OPTIONAL, Kind.TEXT, Kind.WHOLE, Kind.MIXING, Kind.LYING])
     max_rows = random.choice([1, 2, 4, 8, 16])
     tight = random.random() < 0.3
@@ -157,6 +159,8 @@ def _model(random: Random, index: int) -> ModelPlan:
             max_queued_rows=random.randint(1, 40) if tight else 1 << 20,
             max_queued_bytes=random.randint(200, 3000) if tight else 1 << 30,
             default_timeout_s=random.choice([0.05, 5.0, 20.0]),
+            queue_limit_s=apart.choice([0.0, 0.0, 0.0, 0.1]),
+            max_timeout_s=apart.choice([0.15, 600.0]),
             execution_limit_s=LIMIT_S,
         ),
         instances=random.choice([0, 0, 1, 2]),

@@ -8,6 +8,7 @@ answered exactly once with what is theirs, nobody who left the line was computed
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from random import Random
 from typing import Any, Final
 
@@ -43,6 +44,8 @@ class Tracked:
     submitted_s: float | None = None
     batch: Sequence["Tracked"] = ()
     left_s: float | None = None
+    least_s: float = 0.0
+    """What the model almost surely took for a full batch, by its own figures, when it was last about to be answered."""
     refusal_was_right: str = ""
     """Why it was rightly refused; empty where nothing speaks for it."""
 
@@ -170,6 +173,8 @@ class Simulation:
         assert len(batch) == 1 or first.ticket.key is not None, "what runs alone is in company"
         assert len(batch) == 1 or sum(one.ticket.rows for one in batch) <= options.max_rows, "a batch over max_rows"
         expected = [first] if first.ticket.key is None else lane[: len(batch)]
+        safe_s = safely_s(first.batcher, now, sum(one.ticket.rows for one in batch))
+        assert all(one.ticket.answer_by_s >= now + safe_s - 1e-6 for one in batch), "members that will be late"
         assert batch == expected, "a batch is the front of its lane, without those who left or are late"
         assert all(one.ticket.deadline_s > now for one in batch), "late members are not computed"
         assert line[0].ticket.arrived_s + options.delay_s > now or batch[0] is line[0], "the oldest was passed over"
@@ -185,6 +190,7 @@ class Simulation:
         core = self.core
         tensors, cells = self._tensors(arrival)
         reason = self._reason_to_refuse(arrival, cells)
+        tracked: list[Tracked] = []
         sent = core.offer(
             tensors,
             arrival.model,
@@ -192,10 +198,11 @@ class Simulation:
             size_bytes=arrival.size_bytes,
             within_s=arrival.within_s,
             timeout_s=arrival.timeout_s,
-            before=self._pause_before_answer,
+            before=lambda: self._before_answer(tracked[0]),
             encode=self._break_encoder if arrival.breaks_encoder else lambda: None,
         )
         one = Tracked(arrival, sent, cells, refusal_was_right=reason)
+        tracked.append(one)
         self.requests.append(one)
         if sent.admission is None:
             return
@@ -229,7 +236,26 @@ class Simulation:
         waiting = (len(line), sum(one.ticket.rows for one in line), sum(one.arrival.size_bytes for one in line))
         bounds = (options.max_queued_requests, options.max_queued_rows, options.max_queued_bytes)
         full = inside[0] and exceeds(inside, more, core_bounds(self.scenario))
-        return "Overloaded" if full or (line and exceeds(waiting, more, bounds)) else ""
+        overfull = full or (line and exceeds(waiting, more, bounds))
+        return "Overloaded" if overfull else self._reason_of_time(slot.engine, arrival, rows)
+
+    def _reason_of_time(self, batcher: Batcher, arrival: Arrival, rows: int) -> str:
+        """Return the name of the error where the model's own figures say that the answer would come too late."""
+        now, forecast = self.core.loop.time(), batcher.forecast
+        options = batcher.options
+        left_s = inf if arrival.within_s is None else arrival.within_s
+        if arrival.timeout_s is not None:
+            may_wait_s = min(arrival.timeout_s, options.max_timeout_s)
+        else:
+            may_wait_s = options.queue_limit_s or (options.default_timeout_s if arrival.within_s is None else inf)
+        if now >= forecast.trusted_until_s:
+            return ""
+        if forecast.cost.predict_s(options.padded(rows)) > left_s:
+            return "DeadlineExceeded"
+        ahead = sum(one.ticket.rows for one in self.line(batcher))
+        wait_s = forecast.wait_s(now, rows, ahead)
+        late = wait_s + forecast.batch_s(rows, ahead) > left_s + 1e-9 or wait_s > min(may_wait_s, left_s) + 1e-9
+        return "Overloaded" if wait_s and late else ""
 
     def _tensors(self, arrival: Arrival) -> tuple[list[Tensor], np.ndarray[Any, Any]]:
         first = arrival.number * 100 + np.arange(arrival.rows)
@@ -255,7 +281,10 @@ class Simulation:
             )
         return tensors, cells
 
-    def _pause_before_answer(self) -> None:
+    def _before_answer(self, one: Tracked) -> None:
+        if one.batcher is not None and one.submitted_s is None:
+            rows = max(one.ticket.rows, one.batcher.options.max_rows if one.ticket.key is not None else 0)
+            one.least_s = safely_s(one.batcher, self.core.loop.time(), rows)
         if self.scenario.answer_gap_s:
             self.core.threads.pause(self.random.random() * self.scenario.answer_gap_s)
 
@@ -324,6 +353,13 @@ class Simulation:
 
     def _gap(self, bound_s: float) -> Callable[[], float]:
         return lambda: self.random.random() * bound_s
+
+
+def safely_s(batcher: Batcher, now: float, rows: int) -> float:
+    """Return within what time a batch almost surely ends, by the model's figures."""
+    forecast, cost = batcher.forecast, batcher.forecast.cost
+    known = now < forecast.trusted_until_s
+    return cost.predict_s(batcher.options.padded(rows)) + 2 * cost.deviation_s if known else 0.0
 
 
 def core_bounds(scenario: Scenario) -> tuple[int, int, int]:

@@ -16,8 +16,10 @@ from shoal_server.batching import execution
 from shoal_server.batching.backlog import Backlog, Dispatch, _Lane
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.execution import BatchExecution, Control
+from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.ticket import Origin, Ticket
+from shoal_server.errors import DeadlineExceeded, Overloaded
 from shoal_server.lifecycle.catalog import Catalog
 from shoal_server.lifecycle.keeper import Keeper
 from shoal_server.lifecycle.manager import Manager
@@ -150,11 +152,11 @@ def keys_are_ignored(patch: pytest.MonkeyPatch) -> None:
 def batches_are_larger_than_allowed(patch: pytest.MonkeyPatch) -> None:
     original = Backlog._take
 
-    def greedy(self: Backlog[Any], lane: Any, *, mature: bool) -> object:  # noqa: ANN401
+    def greedy(self: Backlog[Any], lane: Any, now: float, *, mature: bool) -> object:  # noqa: ANN401
         declared = self._options
         self._options = replace(declared, max_rows=declared.max_rows + 1)
         try:
-            return original(self, lane, mature=mature)
+            return original(self, lane, now, mature=mature)
         finally:
             self._options = declared
 
@@ -172,6 +174,70 @@ def the_newest_request_goes_first(patch: pytest.MonkeyPatch) -> None:
 @planted
 def nobody_expires(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Backlog, "expire", lambda _self, _now: [])
+
+
+@planted
+def batches_are_started_for_who_will_be_late(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Forecast, "safe_execution_s", lambda _self, _now, _rows: 0.0)
+
+
+@planted
+def who_could_be_answered_in_time_is_refused(patch: pytest.MonkeyPatch) -> None:
+    original = Backlog._check_time
+
+    def hasty(self: Backlog[Any], entry: Any) -> None:  # noqa: ANN401
+        original(self, entry)
+        if self.rows and self._forecast.wait_s(entry.arrived_s, entry.rows, self.rows) > 0:
+            raise Overloaded("as a precaution")
+
+    patch.setattr(Backlog, "_check_time", hasty)
+
+
+@planted
+def old_evidence_counts_for_ever(patch: pytest.MonkeyPatch) -> None:
+    original = Backlog.offer
+
+    def stubborn(self: Backlog[Any], entry: Any) -> None:  # noqa: ANN401
+        if self._forecast.cost.batches:
+            self._forecast.trusted_until_s = 1e9
+        original(self, entry)
+
+    patch.setattr(Backlog, "offer", stubborn)
+
+
+@planted
+def the_late_are_not_settled(patch: pytest.MonkeyPatch) -> None:
+    def unsettled(_self: Batcher, tickets: Sequence[Ticket], why: str, _now: float) -> None:
+        for ticket in tickets:
+            ticket.fail(DeadlineExceeded(why))
+
+    patch.setattr(Batcher, "_fail_late", unsettled)
+
+
+@planted
+def a_batch_is_stopped_when_its_first_member_leaves(patch: pytest.MonkeyPatch) -> None:
+    original = Batcher.withdraw
+
+    def rash(self: Batcher, ticket: Ticket) -> None:
+        original(self, ticket)
+        for running in self._running:
+            if running.work.tickets[0] is ticket:
+                running.work.control.stop()
+
+    patch.setattr(Batcher, "withdraw", rash)
+
+
+@planted
+def what_a_refusal_by_time_held_is_kept(patch: pytest.MonkeyPatch) -> None:
+    original = Gate.release
+    released: list[int] = []
+
+    def forgetful(self: Gate, rows: int, size_bytes: int) -> None:
+        released.append(rows)
+        if len(released) % 50:
+            original(self, rows, size_bytes)
+
+    patch.setattr(Gate, "release", forgetful)
 
 
 @planted
@@ -206,8 +272,8 @@ def timers_outlive_their_batcher(patch: pytest.MonkeyPatch) -> None:
 def a_delay_lasts_longer_than_it_says(patch: pytest.MonkeyPatch) -> None:
     original = Backlog.__init__
 
-    def slow(self: Backlog[Any], options: BatchingOptions) -> None:
-        original(self, replace(options, delay_s=3 * options.delay_s))
+    def slow(self: Backlog[Any], options: BatchingOptions, forecast: Forecast) -> None:
+        original(self, replace(options, delay_s=3 * options.delay_s), forecast)
 
     patch.setattr(Backlog, "__init__", slow)
 
@@ -216,8 +282,8 @@ def a_delay_lasts_longer_than_it_says(patch: pytest.MonkeyPatch) -> None:
 def a_full_batch_waits_for_the_delay(patch: pytest.MonkeyPatch) -> None:
     original = Backlog.__init__
 
-    def patient(self: Backlog[Any], options: BatchingOptions) -> None:
-        original(self, options)
+    def patient(self: Backlog[Any], options: BatchingOptions, forecast: Forecast) -> None:
+        original(self, options, forecast)
         self._worthwhile_rows = 1 << 30
 
     patch.setattr(Backlog, "__init__", patient)
@@ -283,9 +349,10 @@ def hung_runs_are_not_interrupted(patch: pytest.MonkeyPatch) -> None:
 def the_line_has_no_bounds(patch: pytest.MonkeyPatch) -> None:
     original = Backlog.__init__
 
-    def unbounded(self: Backlog[Any], options: BatchingOptions) -> None:
+    def unbounded(self: Backlog[Any], options: BatchingOptions, forecast: Forecast) -> None:
         huge = 1 << 40
-        original(self, replace(options, max_queued_requests=huge, max_queued_rows=huge, max_queued_bytes=huge))
+        wide = replace(options, max_queued_requests=huge, max_queued_rows=huge, max_queued_bytes=huge)
+        original(self, wide, forecast)
 
     patch.setattr(Backlog, "__init__", unbounded)
 

@@ -13,6 +13,7 @@ from shoal_server.errors import (
     Unavailable,
 )
 from shoal_server.options import AdmissionOptions, BatchingOptions
+from shoal_server.service import InferenceService
 from shoal_testing.core import Core, rows_of, run_core, wait
 from shoal_testing.fake_model import SERIALS, FakeModel, Speed
 from shoal_testing.fakes import definition, tensor
@@ -250,3 +251,78 @@ def test_a_crash_in_the_model_is_an_internal_error_and_the_next_request_is_serve
         assert served.answer.error is None
 
     run_core(test, make=lambda *_: FakeModel(script=script))
+
+
+@pytest.mark.parametrize(
+    ("within_s", "timeout_s", "options", "expires_s"),
+    [
+        (None, None, {}, 60.0),
+        (None, None, {"queue_limit_s": 5.0}, 5.0),
+        (9.0, None, {}, 9.0),
+        (9.0, None, {"queue_limit_s": 5.0}, 5.0),
+        (3.0, None, {"queue_limit_s": 5.0}, 3.0),
+        (None, 2.0, {"queue_limit_s": 5.0}, 2.0),  # shorter
+        (None, 8.0, {"queue_limit_s": 5.0}, 8.0),  # longer
+        (None, 80.0, {}, 80.0),
+        (None, 80.0, {"max_timeout_s": 70.0}, 70.0),  # up to the cap
+        (7.0, 8.0, {"queue_limit_s": 5.0}, 7.0),  # and never beyond the caller's own deadline
+    ],
+)
+def test_a_request_waits_as_long_as_the_strongest_who_has_a_say(
+    within_s: float | None, timeout_s: float | None, options: dict[str, float], expires_s: float
+) -> None:
+    async def test(core: Core) -> None:
+        core.send(0, timeout_s=500.0)  # keeps the slot
+        began_s = core.loop.time()
+        sent = core.send(1, within_s=within_s, timeout_s=timeout_s)
+        await wait(200)
+        assert isinstance(sent.error, DeadlineExceeded)
+        assert sent.answer.at_s - began_s == pytest.approx(expires_s)
+
+    batching = BatchingOptions(execution_limit_s=1000.0, **options)  # type: ignore[arg-type]
+    run_core(
+        test,
+        definition("m", batching=batching),
+        make=lambda core, *_: FakeModel(threads=core.threads, speed=Speed(100.0)),
+    )
+
+
+def test_who_is_refused_is_told_when_to_come_back_each_at_another_time() -> None:
+    draws = iter([0.5, 1.5])
+
+    async def test(core: Core) -> None:
+        core.service = InferenceService(core.gate, core.manager, core.clock, lambda: next(draws))
+        core.send(0)
+        core.send(1)
+        refusals = [core.send(2).refusal, core.send(3).refusal]
+        assert all(isinstance(refusal, Overloaded) for refusal in refusals)
+        first, second = (refusal.retry_after_s for refusal in refusals if isinstance(refusal, Overloaded))
+        assert first is not None
+        assert second == pytest.approx(3 * first)
+        await wait(1)
+
+    run_core(
+        test,
+        definition("m", batching=BatchingOptions(max_queued_requests=1)),
+        make=lambda core, *_: FakeModel(threads=core.threads, speed=Speed(0.01)),
+    )
+
+
+def test_a_full_server_says_when_to_come_back() -> None:
+    async def test(core: Core) -> None:
+        core.send(0)
+        refusal = core.send(1).refusal
+        assert isinstance(refusal, Overloaded)
+        assert refusal.retry_after_s == pytest.approx(0.05), "nothing is known yet"
+        await wait(1)
+        core.send(0)
+        refusal = core.send(1).refusal
+        assert isinstance(refusal, Overloaded)
+        assert refusal.retry_after_s == pytest.approx(0.01)
+        await wait(1)
+
+    run_core(
+        test,
+        admission=AdmissionOptions(max_requests=1),
+        make=lambda core, *_: FakeModel(threads=core.threads, speed=Speed(0.01)),
+    )

@@ -5,6 +5,9 @@ request of all decides which lane goes next, so no lane starves. With a slot fre
 waits goes at once: batches form because slots are busy. A delay only ever holds back a batch that is not yet worth
 dispatching (``preferred_rows``, else ``max_rows``).
 
+No batch is started for a request that would not be answered in time: the forecast refuses it at the door or, where the
+line moved more slowly than foreseen, when its turn has come.
+
 Each further question has its place here and nowhere else: what may share a batch in the key, how much fits in
 ``_take``, who goes first and how long it may be held back in ``_choose``.
 """
@@ -13,20 +16,29 @@ import heapq
 from collections import OrderedDict
 from enum import Enum
 from itertools import count
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
-from shoal_server.errors import Overloaded
+from shoal_server.batching.forecast import Forecast
+from shoal_server.errors import DeadlineExceeded, Overloaded
 from shoal_server.options import BatchingOptions
 
 
 class Entry(Protocol):
-    """What the policy needs to know of a request; times are monotonic seconds."""
+    """What the policy needs to know of a request; times are monotonic seconds.
+
+    It leaves the line at ``deadline_s``.
+    """
 
     rows: int
     size_bytes: int
     key: tuple[object, ...] | None
     arrived_s: float
     deadline_s: float
+
+    @property
+    def answer_by_s(self) -> float:
+        """When the answer becomes useless."""
+        ...
 
 
 E = TypeVar("E", bound=Entry)
@@ -38,6 +50,7 @@ class CloseReason(Enum):
     FULL = "full"
     DELAY_OVER = "delay_over"
     SLOT_FREE = "slot_free"
+    DEADLINE = "deadline"  # one row more would have made a member late
     ALONE = "alone"
 
 
@@ -47,6 +60,12 @@ class Dispatch(NamedTuple, Generic[E]):
     entries: tuple[E, ...]
     rows: int
     reason: CloseReason
+
+
+class TooLate(NamedTuple, Generic[E]):
+    """These were taken out: their turn has come, and they could not be answered in time any more. Then ask again."""
+
+    entries: tuple[E, ...]
 
 
 class WakeAt(NamedTuple):
@@ -71,8 +90,10 @@ class _Lane(Generic[E]):
 class Backlog(Generic[E]):
     """The waiting line of one model version. Pure: every answer follows from the calls before and the ``now`` given."""
 
-    def __init__(self, options: BatchingOptions) -> None:
+    def __init__(self, options: BatchingOptions, forecast: Forecast | None = None) -> None:
+        """Without a forecast of what batches take, nobody is refused for it."""
         self._options = options
+        self._forecast = forecast or Forecast(options)
         self._delay_s = options.delay_s
         self._worthwhile_rows = min((*options.preferred_rows, options.max_rows))
         self._line: OrderedDict[E, _Lane[E]] = OrderedDict()
@@ -92,17 +113,20 @@ class Backlog(Generic[E]):
         """Add a request at the end of the line.
 
         Raises:
-            Overloaded: a bound of the line is reached; nothing was added.
+            Overloaded: a bound of the line is reached, or the line is too long for its deadline; nothing was added.
+            DeadlineExceeded: the model takes longer than its deadline allows; nothing was added.
         """
-        options = self._options
-        if len(self._line) >= options.max_queued_requests:
-            raise Overloaded(f"{len(self._line)} requests are waiting, the bound is {options.max_queued_requests}")
-        if self._line and self.rows + entry.rows > options.max_queued_rows:
-            raise Overloaded(f"{self.rows} rows are waiting, {entry.rows} more exceed {options.max_queued_rows}")
-        if self._line and self.size_bytes + entry.size_bytes > options.max_queued_bytes:
-            raise Overloaded(
-                f"{self.size_bytes} bytes are waiting, {entry.size_bytes} more exceed {options.max_queued_bytes}"
+        line, options = self._line, self._options
+        if len(line) >= options.max_queued_requests or (
+            line
+            and (
+                self.rows + entry.rows > options.max_queued_rows
+                or self.size_bytes + entry.size_bytes > options.max_queued_bytes
             )
+        ):
+            self._refuse(entry)
+        if entry.arrived_s < self._forecast.trusted_until_s:
+            self._check_time(entry)
         lane = self._lane_of(entry)
         number = next(self._numbers)
         lane.entries[entry] = number
@@ -133,8 +157,11 @@ class Backlog(Generic[E]):
             expired.append(entry)
         return expired
 
-    def next(self, now: float, free_slots: int) -> Dispatch[E] | WakeAt | Idle:
-        """Decide: a batch to run now, a time to ask again, or nothing to do. First ``expire`` with this ``now``."""
+    def next(self, now: float, free_slots: int) -> Dispatch[E] | TooLate[E] | WakeAt | Idle:
+        """Decide: a batch to run now, who is too late, a time to ask again, or nothing to do.
+
+        First ``expire`` with this ``now``.
+        """
         due = self._next_deadline()
         if due is None:
             return Idle()
@@ -144,7 +171,7 @@ class Backlog(Generic[E]):
         if isinstance(chosen, WakeAt):
             return WakeAt(min(chosen.at_s, due))
         lane, mature = chosen
-        return self._take(lane, mature=mature)
+        return self._take(lane, now, mature=mature)
 
     def hurry(self) -> None:
         """Hold nothing back from now on."""
@@ -167,27 +194,83 @@ class Backlog(Generic[E]):
             return next(iter(self._ripe)), False
         return WakeAt(ripe_at)
 
-    def _take(self, lane: _Lane[E], *, mature: bool) -> Dispatch[E]:
-        """Take from the lane's front what fits. The first always fits: what exceeds ``max_rows`` runs alone."""
+    def _refuse(self, entry: E) -> NoReturn:
+        """Say which bound is reached."""
+        line, options = self._line, self._options
+        if len(line) >= options.max_queued_requests:
+            problem = f"{len(line)} requests are waiting, the bound is {options.max_queued_requests}"
+        elif self.rows + entry.rows > options.max_queued_rows:
+            problem = f"{self.rows} rows are waiting, {entry.rows} more exceed {options.max_queued_rows}"
+        else:
+            problem = f"{self.size_bytes} bytes are waiting, {entry.size_bytes} more exceed {options.max_queued_bytes}"
+        raise Overloaded(problem, retry_after_s=self._forecast.drain_s(self.rows / 2))
+
+    def _check_time(self, entry: E) -> None:
+        """Refuse who could not be answered in time: for the model's sake, or for that of those before him."""
+        forecast, now = self._forecast, entry.arrived_s
+        left_s = entry.answer_by_s - now
+        alone_s = forecast.execution_s(entry.rows)
+        if alone_s > left_s:
+            raise DeadlineExceeded(f"the deadline is in {_ms(left_s)}, and the model takes {_ms(alone_s)}")
+        wait_s = forecast.wait_s(now, entry.rows, self.rows)
+        if wait_s <= 0.0:
+            return
+        late_s = wait_s + forecast.batch_s(entry.rows, self.rows) - left_s
+        if late_s > 0.0:
+            when = f"the answer would come in {_ms(left_s + late_s)}, and the deadline is in {_ms(left_s)}"
+        else:
+            late_s = wait_s + now - entry.deadline_s
+            if late_s <= 0.0:
+                return
+            when = f"its batch would start in {_ms(wait_s)}, and it may wait for {_ms(wait_s - late_s)}"
+        raise Overloaded(
+            f"all slots are busy and {self.rows} rows are waiting: {when}", retry_after_s=max(late_s, wait_s / 2)
+        )
+
+    def _take(self, lane: _Lane[E], now: float, *, mature: bool) -> Dispatch[E] | TooLate[E]:
+        """Take from the lane's front what fits. The first always fits: what exceeds ``max_rows`` runs alone.
+
+        Who would be late in the batch as planned shortens it, unless more wait than it can hold: then there is no time
+        to lose for the many, and he is late. So is everybody who could not be answered in time even alone.
+        """
         limit = self._options.max_rows
         if not mature:
             limit = max((size for size in self._options.preferred_rows if size <= lane.rows), default=limit)
-        taken: list[E] = []
-        rows = 0
-        reason = CloseReason.DELAY_OVER if self._delay_s and mature else CloseReason.SLOT_FREE
-        for entry in lane.entries:
-            if taken and rows + entry.rows > limit:
-                reason = CloseReason.FULL
-                break
-            taken.append(entry)
-            rows += entry.rows
+        taken, rows, reason, late = self._fitting(lane, now, limit)
+        if late:
+            for entry in late:
+                self._remove(entry)
+            return TooLate(tuple(late))
         if lane.key is None:
             reason = CloseReason.ALONE
-        elif rows >= limit:
-            reason = CloseReason.FULL
+        elif reason is None:
+            reason = CloseReason.DELAY_OVER if self._delay_s and mature else CloseReason.SLOT_FREE
         for entry in taken:
             self._remove(entry)
         return Dispatch(tuple(taken), rows, reason)
+
+    def _fitting(self, lane: _Lane[E], now: float, limit: int) -> tuple[list[E], int, CloseReason | None, list[E]]:
+        """Return who fits into a batch of ``limit`` rows, their rows, why no more if anything does, and who is late."""
+        forecast = self._forecast
+        crowded = lane.rows > limit
+        planned_end_s = now + forecast.safe_execution_s(now, min(lane.rows, limit))
+        full = CloseReason.FULL
+        taken: list[E] = []
+        late: list[E] = []
+        rows = 0
+        for entry in lane.entries:
+            if entry.answer_by_s < planned_end_s or entry.rows > limit:
+                planned = crowded and entry.rows <= limit
+                if entry.answer_by_s < (planned_end_s if planned else now + forecast.safe_execution_s(now, entry.rows)):
+                    late.append(entry)
+                    continue
+            if entry.answer_by_s < planned_end_s:
+                limit, full = min(limit, forecast.rows_within(entry.answer_by_s - now)), CloseReason.DEADLINE
+            if taken and rows + entry.rows > limit:
+                return taken, rows, full, late
+            taken.append(entry)
+            rows += entry.rows
+        return taken, rows, CloseReason.FULL if rows >= limit and full is CloseReason.FULL else None, late
 
     def _lane_of(self, entry: E) -> _Lane[E]:
         if entry.key is None:
@@ -226,3 +309,7 @@ class Backlog(Generic[E]):
 
     def __repr__(self) -> str:
         return f"<Backlog {len(self)} requests, {self.rows} rows in {len(self._lanes)} lanes>"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms"

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from shoal_server.batching.backlog import Backlog, Dispatch, WakeAt
+from shoal_server.batching.backlog import Backlog, Dispatch, TooLate, WakeAt
 from shoal_server.batching.execution import BatchExecution, Report, Runner
 from shoal_server.batching.executor import Execution, Executor
+from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.statistics import Statistics
 from shoal_server.batching.ticket import Origin, Ticket
@@ -19,11 +20,14 @@ HUNG_IN_A_ROW: Final = 3  # executions given up one after the other before the v
 
 
 class _Running:
-    __slots__ = ("dispatched_s", "execution", "work")
+    __slots__ = ("dispatched_s", "ends_s", "execution", "pressed", "rows", "work")
 
-    def __init__(self, work: BatchExecution, dispatched_s: float) -> None:
+    def __init__(self, work: BatchExecution, rows: int, dispatched_s: float, ends_s: float, *, pressed: bool) -> None:
         self.work = work
+        self.rows = rows
         self.dispatched_s = dispatched_s
+        self.ends_s = ends_s  # as foreseen
+        self.pressed = pressed  # whether more waited than it could take
         self.execution: Execution
 
 
@@ -61,7 +65,8 @@ class Batcher:
         self._observer = observer
         self._settled = settled
         self._broken = broken
-        self._backlog: Backlog[Ticket] = Backlog(options)
+        self.forecast = Forecast(options, min(instances, slots.total), runner.timings)
+        self._backlog: Backlog[Ticket] = Backlog(options, self.forecast)
         self._running: dict[_Running, None] = {}
         self._hung_in_a_row = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -88,21 +93,31 @@ class Batcher:
         """Take a ticket; ``pump`` must follow.
 
         Raises:
-            Overloaded: a bound of the model's line is reached; the ticket was not taken.
+            Overloaded: a bound of the model's line is reached, or the line is too long for the ticket's deadline.
+            DeadlineExceeded: the model takes longer than the deadline allows.
         """
         if not self.batches:
             ticket.key = None
         try:
             self._backlog.offer(ticket)
         except Overloaded as error:
-            raise Overloaded(f"model '{self.origin.model}' is overloaded: {error}") from None
+            text = f"model '{self.origin.model}' is overloaded: {error}"
+            raise Overloaded(text, retry_after_s=error.retry_after_s) from None
 
     def withdraw(self, ticket: Ticket) -> None:
-        """The caller left: a waiting ticket is never run; a running one loses its answer, and nobody else notices."""
-        ticket.leave()
+        """The caller left: a waiting ticket is never run; a running one loses its answer, and nobody else notices.
+
+        A batch that nobody is left to wait for is stopped.
+        """
+        left = ticket.leave()
         if self._backlog.withdraw(ticket):
             self.statistics.failed(ticket, self._clock.monotonic())
             self._settled((ticket,))
+        elif left:
+            for running in self._running:
+                # Mostly one look at the first member of each. Who else is in the batch of the leaver is not recorded.
+                if all(member.answered for member in running.work.tickets):
+                    running.work.control.stop()
 
     def pump(self) -> None:
         """Let the backlog decide until it has nothing more to do now."""
@@ -114,9 +129,12 @@ class Batcher:
         while True:
             may_start = self.instances - len(self._running)
             decision = backlog.next(now, min(may_start, slots.free))
-            if not isinstance(decision, Dispatch):
+            if isinstance(decision, Dispatch):
+                self._start(decision, now)
+            elif isinstance(decision, TooLate):
+                self._fail_late(decision.entries, "when its turn came, the deadline was too close for the model", now)
+            else:
                 break
-            self._start(decision, now)
         if isinstance(decision, WakeAt):
             if may_start > 0 and not slots.free:
                 slots.wait(self.pump)
@@ -147,15 +165,19 @@ class Batcher:
 
     def _expire(self, now: float) -> None:
         expired = self._backlog.expire(now)
-        for ticket in expired:
-            ticket.fail(DeadlineExceeded("the deadline passed while the request waited for its batch"))
-            self.statistics.failed(ticket, now)
         if expired:
-            self._settled(expired)
+            self._fail_late(expired, "the deadline passed while the request waited for its batch", now)
+
+    def _fail_late(self, tickets: Sequence[Ticket], why: str, now: float) -> None:
+        for ticket in tickets:
+            ticket.fail(DeadlineExceeded(why))
+            self.statistics.failed(ticket, now)
+        self._settled(tickets)
 
     def _start(self, dispatch: Dispatch[Ticket], now: float) -> None:
         work = BatchExecution(self.origin, self.runner, self.options, dispatch.entries)
-        running = _Running(work, now)
+        rows = dispatch.rows
+        running = _Running(work, rows, now, self.forecast.started(now, rows), pressed=bool(self._backlog))
         self._slots.take()
         self._running[running] = None
         try:
@@ -170,7 +192,10 @@ class Batcher:
     def _ended(self, running: _Running, report: Report) -> None:
         """An execution came back."""
         self._hung_in_a_row = 0
-        self._finish(running, report, self._clock.monotonic())
+        now = self._clock.monotonic()
+        if len(report.runs) == 1 and not report.bugs:  # in one go, so that it says what a batch takes
+            self.forecast.observe(now, report.runs[0].rows, now - running.dispatched_s)
+        self._finish(running, report, now)
         self.pump()
 
     def _finish(self, running: _Running, report: Report, now: float) -> None:
@@ -178,6 +203,7 @@ class Batcher:
         del self._running[running]
         tickets = running.work.tickets
         self.statistics.executed(tickets, report, running.dispatched_s, now)
+        self.forecast.ended(now, running.ends_s, running.rows, pressed=running.pressed)
         model, version, _uid = self.origin
         for bug in report.bugs:
             self._tell(ExecutionBroken(model, version, repr(bug)))

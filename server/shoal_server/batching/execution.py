@@ -47,6 +47,11 @@ class Runner(Protocol):
         """Why the model is batched or is not."""
         ...
 
+    @property
+    def timings(self) -> Sequence[tuple[int, float]]:
+        """Rows and seconds of runs before it served."""
+        ...
+
     def run(self, inputs: Sequence[Array | None], control: Control) -> Sequence[Array]:
         """Compute; blocks the calling thread."""
         ...

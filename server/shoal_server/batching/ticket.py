@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from math import inf
 from typing import NamedTuple, Protocol
 
 from shoal_server.errors import InternalError, ShoalError
@@ -50,13 +51,30 @@ class Ticket:
     comes first answers: ``succeed``, ``fail`` and ``leave`` take the responder out of a one-place list, and
     ``list.pop`` is atomic, so that exactly one of them wins whichever thread it runs on.
 
-    ``arrived_s`` and ``deadline_s`` are monotonic seconds, ``size_bytes`` the size of the request's message.
+    ``arrived_s``, ``deadline_s`` (of its wait) and ``answer_by_s`` (of the whole; the latest where the caller set none)
+    are monotonic seconds, ``size_bytes`` the size of the request's message.
     """
 
-    __slots__ = ("_responder", "arrived_s", "deadline_s", "key", "ok", "rows", "size_bytes", "values")
+    __slots__ = (
+        "_responder",
+        "answer_by_s",
+        "arrived_s",
+        "deadline_s",
+        "key",
+        "ok",
+        "rows",
+        "size_bytes",
+        "values",
+    )
 
-    def __init__(
-        self, responder: Responder, checked: Checked, size_bytes: int, arrived_s: float, deadline_s: float
+    def __init__(  # noqa: PLR0913, PLR0917 - by position: one is made for every request
+        self,
+        responder: Responder,
+        checked: Checked,
+        size_bytes: int,
+        arrived_s: float,
+        deadline_s: float,
+        answer_by_s: float = inf,
     ) -> None:
         self._responder = [responder]
         self.values: Sequence[Value | None] = checked.values
@@ -65,6 +83,7 @@ class Ticket:
         self.size_bytes = size_bytes
         self.arrived_s = arrived_s
         self.deadline_s = deadline_s
+        self.answer_by_s = answer_by_s
         self.ok = False
 
     @property

@@ -86,6 +86,11 @@ class LoadedModel(Protocol):
         """What it was loaded from, the model file first."""
         ...
 
+    @property
+    def timings(self) -> Sequence[tuple[int, float]]:
+        """Rows and seconds of runs during the warm-up, ascending by rows; empty where nothing could be measured."""
+        ...
+
     def run(self, inputs: Sequence[Array | None], control: RunControl) -> Sequence[Array]:
         """Compute the outputs, in the signature's order, from the inputs in the signature's order.
 

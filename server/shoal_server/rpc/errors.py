@@ -1,14 +1,19 @@
 """The one table from errors to statuses."""
 
+from math import ceil
 from typing import Final
 
 from shoal_server import errors
 from shoal_server.errors import ExecutionFailed, ShoalError
-from shoal_server.transport.port import Status
+from shoal_server.transport.port import Metadata, Status
 
 INTERNAL_TEXT: Final = "internal error"
 MOST_CHARACTERS: Final = 600
 """Of a text: it travels in the trailers, where a character takes up to 12 bytes, and clients take 8 KiB of them all."""
+
+PUSHBACK: Final = "grpc-retry-pushback-ms"
+"""The trailer that tells a client's retry policy when to try again, or by a negative number never to (gRFC A6)."""
+MOST_PUSHBACK_S: Final = 60.0
 
 STATUSES: Final[dict[type[ShoalError], Status]] = {
     errors.InvalidRequest: Status.INVALID_ARGUMENT,
@@ -38,3 +43,18 @@ def status_of(error: ShoalError) -> tuple[Status, str]:
     if isinstance(error, ExecutionFailed) and error.caller_at_fault:
         return Status.INVALID_ARGUMENT, text
     return STATUSES[type(error)], text
+
+
+def pushback_ms(error: ShoalError) -> int | None:
+    """Return when to try again, in milliseconds, -1 for never, None where the error says nothing of it."""
+    if not isinstance(error, errors.Overloaded) or error.retry_after_s is None:
+        return None
+    if error.retry_after_s == errors.Overloaded.NEVER:
+        return -1
+    return ceil(min(error.retry_after_s, MOST_PUSHBACK_S) * 1e3)
+
+
+def trailers_of(error: ShoalError) -> Metadata:
+    """Return the metadata that goes with an error's status."""
+    wait_ms = pushback_ms(error)
+    return () if wait_ms is None else ((PUSHBACK, str(wait_ms)),)

@@ -7,7 +7,7 @@ from shoal_server.batching.ticket import Outputs
 from shoal_server.errors import InternalError, ShoalError
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
-from shoal_server.rpc.errors import status_of
+from shoal_server.rpc.errors import status_of, trailers_of
 from shoal_server.service import InferenceService
 from shoal_server.transport.port import Call
 
@@ -63,4 +63,4 @@ def fail(call: Call, error: ShoalError) -> None:
     """End a call with an error's status."""
     if isinstance(error, InternalError):
         _log.error("%s: %s", call.method, error)
-    call.fail(*status_of(error))
+    call.fail(*status_of(error), trailers_of(error))

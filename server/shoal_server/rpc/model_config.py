@@ -21,8 +21,10 @@ def model_config(definition: ModelDefinition, batcher: Batcher, digest: str) -> 
     """Return the owner's configuration, if there is one, completed by what was found out and what holds by default.
 
     Dimensions exclude the batch where ``max_batch_size`` is above 0, as in Triton. ``parameters`` tell why the model is
-    batched or is not (``shoal.batching``), the class labels of an output (``shoal.labels.NAME``, a JSON list), and the
-    SHA-256 of the model file (``shoal.digest``).
+    batched or is not (``shoal.batching``), the class labels of an output (``shoal.labels.NAME``, a JSON list), the SHA-256
+    of the model file (``shoal.digest``), and what a batch takes so far, in microseconds: ``shoal.cost.base_us`` and
+    ``shoal.cost.row_us`` for each row, on average ``shoal.cost.deviation_us`` off, as learned from
+    ``shoal.cost.batches`` batches, those of the warm-up included.
     """
     signature, options = batcher.runner.signature, batcher.options
     config = pb.ModelConfig.FromString(definition.config)
@@ -55,6 +57,11 @@ def model_config(definition: ModelDefinition, batcher: Batcher, digest: str) -> 
             config.version_policy.all.SetInParent()
     config.parameters["shoal.batching"].string_value = batcher.reason
     config.parameters["shoal.digest"].string_value = digest
+    cost = batcher.forecast.cost
+    figures = {"base_us": cost.base_s, "row_us": cost.cost_s, "deviation_us": cost.deviation_s}
+    for name, figure_s in figures.items():
+        config.parameters[f"shoal.cost.{name}"].string_value = f"{figure_s * 1e6:.2f}"
+    config.parameters["shoal.cost.batches"].string_value = str(cost.batches)
     return config
 
 

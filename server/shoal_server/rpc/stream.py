@@ -10,7 +10,7 @@ from shoal_server.batching.ticket import Outputs
 from shoal_server.errors import InternalError, ShoalError
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
-from shoal_server.rpc.errors import status_of
+from shoal_server.rpc.errors import PUSHBACK, pushback_ms, status_of, trailers_of
 from shoal_server.rpc.wire import field_header
 from shoal_server.service import Admission, InferenceService
 from shoal_server.transport.port import Stream
@@ -100,10 +100,14 @@ class _StreamResponder:
             _log.error("%s: %s", self._stream.method, error)
         status, text = status_of(error)
         if self._ends_stream:
-            self._stream.fail(status, text)
+            self._stream.fail(status, text, trailers_of(error))
             return
         message = ModelStreamInferResponse(error_message=text, infer_response=_LAST)
         message.infer_response.id = self._request_id
+        wait_ms = pushback_ms(error)
+        if wait_ms is not None:
+            # The stream goes on, so there are no trailers to say it in.
+            message.infer_response.parameters[PUSHBACK].int64_param = wait_ms
         self._answers.settle(self._place, message.SerializeToString())
 
 

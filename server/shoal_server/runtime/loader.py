@@ -30,6 +30,7 @@ _TRIALS_LIMIT_S: Final = 20.0  # a model that computes until it is stopped must 
 _SECOND_SESSION_LIMIT_BYTES: Final = 1 << 30
 _MOST_TIMED_ROWS: Final = 256
 _TIMED_RUNS: Final = 4
+_COST_BUDGET_S: Final = 0.1  # after which no larger batch is tried for what it takes
 
 
 class _OutOfTimeError(Exception):
@@ -76,12 +77,13 @@ class OrtLoader:
         with self._watchdog.limit() as limit:
             finding, recipe = self._find_batching(definition, path, session, limit)
             session, sizing = self._size(definition, origin, session, finding, recipe, limit)
+            timings = self._timings(definition, session, finding, recipe, limit)
         files = digests(path, alone=len(origin.files.files) == 1)
         warming()
         specs = [tensor.spec for tensor in session.inputs]
         for warmup in definition.warmups:
             run_warmup(warmup, specs, lambda arrays: session.run(arrays, Unlimited()))
-        return OrtModel(session, finding, sizing, origin, files)
+        return OrtModel(session, finding, sizing, origin, files, timings)
 
     def _find_batching(
         self, definition: ModelDefinition, path: Path, session: OrtSession, limit: TimeLimit
@@ -149,6 +151,37 @@ class OrtLoader:
             return session, chosen
         session.close()
         return parallel, chosen
+
+    def _timings(
+        self,
+        definition: ModelDefinition,
+        session: OrtSession,
+        finding: Finding,
+        recipe: Recipe | None,
+        limit: TimeLimit,
+    ) -> list[tuple[int, float]]:
+        """Return rows and seconds of some batches of 1, 2, 4 … rows, as large ones as there is time for."""
+        timings: list[tuple[int, float]] = []
+        if recipe is None:
+            return timings
+        options = definition.batching
+        most = min(options.max_rows, _MOST_TIMED_ROWS) if finding.batched else 1
+        sizes = {options.padded(1 << doubled) for doubled in range(most.bit_length())} | {most}
+        execute = _within(limit, session)
+        ends_s = self._clock.monotonic() + _COST_BUDGET_S
+        try:
+            for rows in sorted(sizes):
+                inputs = recipe.draw(np.random.default_rng(0), Profile.ORDINARY, rows)
+                execute(inputs)  # the first of a size is slower: memory is set out for it
+                start_s = self._clock.monotonic()
+                execute(inputs)
+                end_s = self._clock.monotonic()
+                timings.append((rows, end_s - start_s))
+                if end_s >= ends_s:
+                    break
+        except (ExecutionFailed, _OutOfTimeError):
+            pass  # what was measured so far still holds
+        return timings
 
     def _time(self, execute: Execute, inputs: Sequence[Array | None], enough_s: float = 0.0) -> float:
         """Return the shortest of some runs, in seconds; fewer runs if one of them took no longer than is enough."""

@@ -30,11 +30,18 @@ class Origin:
 class OrtModel:
     """Implements ``lifecycle.ports.LoadedModel``.
 
-    ``sizing`` says how many threads each run has, and how many runs at once then fill the processor.
+    ``sizing`` says how many threads each run has, and how many runs at once then fill the processor; ``timings`` are
+    rows and seconds of runs during the warm-up.
     """
 
     def __init__(
-        self, session: OrtSession, finding: Finding, sizing: Sizing, origin: Origin, files: Sequence[FileDigest]
+        self,
+        session: OrtSession,
+        finding: Finding,
+        sizing: Sizing,
+        origin: Origin,
+        files: Sequence[FileDigest],
+        timings: Sequence[tuple[int, float]] = (),
     ) -> None:
         self.signature = Signature(
             tuple(tensor.spec for tensor in session.inputs),
@@ -44,6 +51,7 @@ class OrtModel:
         self.batching_reason = f"{'batched' if finding.batched else 'not batched'}: {finding.reason}"
         self.sizing = sizing
         self.files = files
+        self.timings = tuple(timings)
         self._session = session
         self._origin = origin
 

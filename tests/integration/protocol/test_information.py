@@ -121,6 +121,13 @@ def test_the_configuration_of_a_batched_model_leaves_the_batch_dimension_out(cli
     assert config["instance_group"] == [{"name": "versions", "kind": "KIND_CPU", "count": 1}]
     assert config["version_policy"] == {"all": {}}
     assert "trials" in config["parameters"]["shoal.batching"]["string_value"]
+    cost = {
+        name: float(config["parameters"][f"shoal.cost.{name}"]["string_value"])
+        for name in ("base_us", "row_us", "deviation_us", "batches")
+    }
+    assert min(cost.values()) >= 0.0
+    assert cost["base_us"] + cost["row_us"] > 0.0
+    assert cost["batches"] >= 4, "runs of 1, 2, 4 and 8 rows"
 
 
 def test_the_configuration_of_an_unbatched_model_has_whole_shapes(client: InferenceServerClient) -> None:

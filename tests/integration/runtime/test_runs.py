@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
+from time import monotonic
 
 import numpy as np
 import onnxruntime as ort
@@ -10,6 +12,7 @@ import pytest
 
 from shoal_server.errors import ExecutionFailed
 from shoal_server.lifecycle.ports import Interrupt
+from shoal_server.options import RuntimeOptions
 from shoal_server.runtime.ort_model import OrtModel
 from shoal_server.runtime.run_control import Unlimited
 from shoal_testing import models
@@ -95,3 +98,48 @@ def test_an_interrupt_that_comes_too_late_does_nothing(load: Load) -> None:
     interrupts[0]()
     interrupts[0]()
     assert model.run([x], Unlimited())[0].tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_hundreds_of_runs_are_interrupted_under_load_and_no_other_run_is_harmed(
+    load: Load, threads: int, seed: int
+) -> None:
+    """What a batch that nobody waits for goes through: it is stopped wherever it is, while others compute."""
+    model = load(models.slow(layers=40, width=128), runtime=RuntimeOptions(intra_op_threads=threads))
+    random = Random(seed)
+    x = np.ones((32, 128), np.float32)
+    (expected,) = model.run([x], Unlimited())
+    began_s = monotonic()
+    model.run([x], Unlimited())
+    run_s = monotonic() - began_s
+    over = threading.Event()
+
+    def compute() -> int:
+        runs = 0
+        while not over.is_set():
+            np.testing.assert_array_equal(model.run([x], Unlimited())[0], expected)
+            runs += 1
+        return runs
+
+    def interrupted(delay_s: float) -> bool:
+        class Later:
+            def on_stop(self, interrupt: Interrupt) -> None:
+                self.timer = threading.Timer(delay_s, interrupt)
+                self.timer.start()
+
+        later = Later()
+        try:
+            model.run([x], later)
+        except ExecutionFailed as error:
+            return str(error) == "the run was interrupted"
+        finally:
+            later.timer.join()
+        return False
+
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(compute)
+        stopped = sum(interrupted(random.random() * 1.2 * run_s) for _ in range(300))
+        over.set()
+        assert others.result() > 10
+    assert stopped > 30
+    np.testing.assert_array_equal(model.run([x], Unlimited())[0], expected)

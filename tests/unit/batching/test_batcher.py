@@ -137,6 +137,70 @@ def test_member_i_of_n_that_cancels_during_execution_disturbs_no_other(leaver: i
     run_core(test, make=making(), start_after_s=lambda: 0.005, done_after_s=lambda: 0.005)
 
 
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_batch_that_nobody_waits_for_any_more_is_stopped_and_its_slot_is_free_at_once(members: int) -> None:
+    async def test(core: Core) -> None:
+        leaving = [core.offer(rows_of(number)) for number in range(members)]
+        core.service.flush()
+        next_one = core.send(100)
+        await wait(RUN_S / 2)
+        for one in leaving:
+            one.cancel()
+        await wait(1)
+        assert after_s(next_one) == pytest.approx(RUN_S / 2 + RUN_S)
+        assert core.batcher.statistics.execution_count == 1
+        assert core.batcher.forecast.cost.batches == 1, "a run that was stopped says nothing of what a batch takes"
+
+    run_core(test, make=making())
+
+
+def test_a_batch_that_one_caller_still_waits_for_is_not_stopped() -> None:
+    async def test(core: Core) -> None:
+        first, second = core.offer(rows_of(1)), core.offer(rows_of(2))
+        core.service.flush()
+        await wait(RUN_S / 2)
+        second.cancel()
+        await wait(1)
+        assert after_s(first) == pytest.approx(RUN_S)
+        assert numbers(first) == [1]
+
+    run_core(test, make=making())
+
+
+def test_expired_members_leave_at_their_deadline_while_every_slot_is_busy() -> None:
+    async def test(core: Core) -> None:
+        core.send(1)
+        waiting = core.send(2, within_s=0.004)
+        await wait(1)
+        assert isinstance(waiting.error, DeadlineExceeded)
+        assert after_s(waiting) == pytest.approx(0.004)
+        assert core.model.seen == {1}
+
+    run_core(test, make=making())
+
+
+def test_once_it_is_known_what_a_batch_takes_who_has_less_time_is_refused_and_the_neighbours_are_served() -> None:
+    async def test(core: Core) -> None:
+        for number in range(4):
+            core.send(number)
+            await wait(2 * RUN_S)
+        hopeless = core.send(10, within_s=0.8 * RUN_S)
+        assert isinstance(hopeless.refusal, DeadlineExceeded)
+        running = core.send(11, within_s=1.2 * RUN_S)
+        late = core.send(12, within_s=1.2 * RUN_S)
+        assert isinstance(late.refusal, Overloaded)
+        assert late.refusal.retry_after_s == pytest.approx(0.8 * RUN_S)
+        in_time = core.send(13, within_s=2.2 * RUN_S)
+        await wait(1)
+        assert numbers(running) == [11]
+        assert numbers(in_time) == [13]
+        await wait(10)
+        assert core.send(14, within_s=0.8 * RUN_S).refusal is None, "what was known is old: measured anew"
+        await wait(1)
+
+    run_core(test, make=making())
+
+
 def test_a_member_that_cancels_between_two_answers_of_its_batch_disturbs_no_other() -> None:
     async def test(core: Core) -> None:
         def pause() -> None:

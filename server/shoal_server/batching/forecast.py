@@ -1,0 +1,135 @@
+"""When a request that comes now would be answered, by what batches have taken so far. Pure.
+
+Three things are known of a model: what a batch of so many rows takes (``cost``), when the first of those that run
+should end, and how many rows a second leave the line while it is longer than a batch. The last says more than the first
+where other models use the same slots, or where requests cannot be joined.
+
+Whatever is not known is taken to be free, so that nobody is refused on a guess: a model without evidence refuses
+nobody, and neither does one that has not run for a while, whose next request is its next measurement. Rows are the
+measure of cost everywhere here; ``BatchingOptions.padded`` says what a batch of some rows really computes.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from shoal_server.batching.cost import CostModel
+from shoal_server.options import BatchingOptions
+
+ENOUGH_BATCHES: Final = 4
+"""As many batches, or runs of the warm-up, are evidence."""
+
+_STALE_S: Final = 1.0  # after which what is known of a model's cost is no reason any more to refuse to run it
+_STALE_BATCHES: Final = 4.0  # the same, in batches, for models that take longer
+_SAFE_DEVIATIONS: Final = 2.0
+_FORGET: Final = 1.0 - 1.0 / 16  # per batch
+_GUESSED_DRAIN_S: Final = 0.05  # how long a line takes to get shorter where nothing is known of the model
+
+
+class Forecast:
+    """What one version's batches are expected to take. Loop only; all times are monotonic seconds."""
+
+    __slots__ = (
+        "_allowed_rows",
+        "_drained_rows",
+        "_drained_s",
+        "_ends",
+        "_last_end_s",
+        "_max_rows",
+        "_padded",
+        "_slots",
+        "cost",
+        "trusted_until_s",
+    )
+
+    def __init__(self, options: BatchingOptions, slots: int = 1, timings: Iterable[tuple[int, float]] = ()) -> None:
+        """``slots`` batches may run at once; ``timings`` are what the warm-up measured."""
+        self.cost = CostModel(timings)
+        self._max_rows = options.max_rows
+        self._allowed_rows = options.allowed_rows
+        self._padded = options.padded
+        self._slots = slots
+        self._ends: list[float] = []  # when each batch that runs should end
+        self.trusted_until_s = 0.0
+        """Until when enough is known, and lately enough, to refuse somebody for it."""
+        self._last_end_s: float | None = None  # while the line is longer than a batch
+        self._drained_rows = 0.0
+        self._drained_s = 0.0
+
+    def started(self, now: float, rows: int) -> float:
+        """Note that a batch starts; return what ``ended`` takes to know it by."""
+        ends_s = now + self.execution_s(rows)
+        self._ends.append(ends_s)
+        return ends_s
+
+    def ended(self, now: float, token: float, rows: int, *, pressed: bool) -> None:
+        """Note that a batch left its slot; ``pressed`` says that more waited than it could take when it started."""
+        self._ends.remove(token)
+        if not pressed:
+            self._last_end_s = None
+            return
+        if self._last_end_s is not None:
+            self._drained_rows = _FORGET * self._drained_rows + rows
+            self._drained_s = _FORGET * self._drained_s + now - self._last_end_s
+        self._last_end_s = now
+
+    def observe(self, now: float, rows: int, took_s: float) -> None:
+        """Learn from a batch that ran to its end and kept a slot for ``took_s``."""
+        self.cost.observe(self._cost(rows), took_s)
+        if self.cost.batches >= ENOUGH_BATCHES:
+            self.trusted_until_s = now + max(_STALE_S, _STALE_BATCHES * took_s)
+
+    def execution_s(self, rows: int) -> float:
+        """Return how long a batch of so many rows should take."""
+        return self.cost.base_s + self.cost.cost_s * self._cost(rows)
+
+    def safe_execution_s(self, now: float, rows: int) -> float:
+        """Return within what time a batch of so many rows almost surely ends; 0 where nothing is known."""
+        if now >= self.trusted_until_s:
+            return 0.0
+        return self.execution_s(rows) + _SAFE_DEVIATIONS * self.cost.deviation_s
+
+    def rows_within(self, left_s: float) -> int:
+        """Return how many rows almost surely end within ``left_s``, where one row does."""
+        cost = self.cost
+        spare_s = left_s - cost.base_s - _SAFE_DEVIATIONS * cost.deviation_s
+        # A millionth more: what was just computed the other way round must not fail by a rounding error.
+        most = int(spare_s / cost.cost_s * (1.0 + 1e-6)) if cost.cost_s > 0.0 else self._max_rows
+        return max((rows for rows in self._allowed_rows if rows <= most), default=most)
+
+    def wait_s(self, now: float, rows: int, ahead_rows: int) -> float:
+        """Return how long a request that comes now waits for its batch, behind ``ahead_rows`` rows."""
+        if self._last_end_s is None and len(self._ends) < self._slots:
+            return 0.0
+        free_in_s = max(min(self._ends, default=now) - now, 0.0)
+        return free_in_s + self._batches_before(rows, ahead_rows) * self._interval_s()
+
+    def batch_s(self, rows: int, ahead_rows: int) -> float:
+        """Return how long the batch should take that such a request will be in."""
+        most = self._max_rows
+        if self._batches_before(rows, ahead_rows):
+            return self.execution_s(max(rows, most))  # behind a full batch there are others to fill its own
+        return self.execution_s(max(rows, min(rows + ahead_rows, most)))
+
+    def drain_s(self, rows: float) -> float:
+        """Return how long the line takes to lose so many rows."""
+        if not self.cost.batches and not self._drained_rows:
+            return _GUESSED_DRAIN_S
+        return rows / self._max_rows * self._interval_s()
+
+    def _batches_before(self, rows: int, ahead_rows: int) -> int:
+        most = self._max_rows
+        if rows >= most:
+            return -(-ahead_rows // most)
+        return (ahead_rows + rows - 1) // most if rows else ahead_rows // most
+
+    def _interval_s(self) -> float:
+        """Return the time from one full batch to the next."""
+        if self._last_end_s is not None and self._drained_rows:
+            return self._max_rows * self._drained_s / self._drained_rows
+        return self.execution_s(self._max_rows) / self._slots
+
+    def _cost(self, rows: int) -> int:
+        return self._padded(rows) if self._allowed_rows else rows
+
+    def __repr__(self) -> str:
+        return f"<Forecast {self.cost!r}, {len(self._ends)} of {self._slots} slots busy>"
