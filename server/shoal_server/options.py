@@ -3,8 +3,12 @@
 Every field says its unit and its range; the defaults serve without any configuration.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
+
+MOST_PRIORITY_LEVELS: Final = 64
 
 
 class BatchingMode(Enum):
@@ -29,6 +33,9 @@ class BatchingOptions:
     ``queue_limit_s``: how long any request may wait, > 0, or 0 to leave it to its deadline.
     ``max_timeout_s``: how long a request may wait that says so itself (the ``timeout`` parameter), > 0; such a wish
     counts in place of the two above, and never beyond the caller's deadline.
+    ``priority_levels``: how many levels of importance requests may have, 1 to 64 (1: all are alike).
+    ``default_priority``: the level of a request that names none, 1 (first) to ``priority_levels``.
+    ``aging_s``: by how much a request of one level goes before one of the next that came at the same time, >= 0.
     ``execution_limit_s``: when a running batch is given up and its thread replaced, > 0.
     """
 
@@ -44,11 +51,19 @@ class BatchingOptions:
     default_timeout_s: float = 60.0
     queue_limit_s: float = 0.0
     max_timeout_s: float = 600.0
+    priority_levels: int = 1
+    default_priority: int = 1
+    aging_s: float = 0.1
     execution_limit_s: float = 60.0
 
     def padded(self, rows: int) -> int:
         """Return the allowed batch size that ``rows`` are padded to; ``rows`` where none is larger."""
         return next((allowed for allowed in self.allowed_rows if allowed >= rows), rows)
+
+
+def halfway(levels: int) -> int:
+    """Return the level in the middle, so that callers can be more and less important than those who say nothing."""
+    return (levels + 1) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +85,14 @@ class AdmissionOptions:
     max_requests: int = 16384
     max_rows: int = 1 << 21
     max_bytes: int = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class FairnessOptions:
+    """How much each caller weighs against the others, > 0; those that are not named weigh 1."""
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def weight_of(self, caller: str) -> float:
+        """Return a caller's weight."""
+        return self.weights.get(caller, 1.0)

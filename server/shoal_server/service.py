@@ -15,6 +15,7 @@ from shoal_server.events import Observer
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.ports import LoadedModel
 from shoal_server.lifecycle.slot import VersionSlot
+from shoal_server.options import FairnessOptions
 from shoal_server.tensors.spec import Tensor
 
 
@@ -24,7 +25,8 @@ class InferenceRequest:
 
     ``version`` is a number, or empty for the newest ready. ``outputs`` names those wanted, in order; empty means all.
     ``size_bytes`` is the message's size, ``deadline_s`` monotonic seconds, and ``timeout_s`` how long it may wait for
-    its batch, in place of what the model's options say.
+    its batch, in place of what the model's options say. ``priority`` is 1 for the most important, 0 for the model's
+    default; ``caller`` is who asks, as quotas and fairness know him, empty where nobody needs to know.
     """
 
     model: str
@@ -34,6 +36,8 @@ class InferenceRequest:
     size_bytes: int
     deadline_s: float | None = None
     timeout_s: float | None = None
+    priority: int = 0
+    caller: str = ""
 
 
 @dataclass(slots=True)
@@ -120,13 +124,26 @@ class InferenceService:
             deadline_s = now + options.default_timeout_s if request.deadline_s is None else answer_by_s
         if deadline_s <= now:
             raise DeadlineExceeded("the deadline had passed when the request came")
-        return Ticket(responder, checked, request.size_bytes, now, deadline_s, answer_by_s)
+        priority = request.priority
+        if not 1 <= priority <= options.priority_levels:
+            priority = options.default_priority
+        return Ticket(responder, checked, request.size_bytes, now, deadline_s, answer_by_s, priority, request.caller)
 
 
 class BatcherFactory:
     """Makes the batcher of a loaded version and sees to it that what its tickets hold is given back."""
 
-    def __init__(self, gate: Gate, slots: Slots, executor: Executor, clock: Clock, observer: Observer) -> None:
+    def __init__(  # noqa: PLR0913 - what all batchers share
+        self,
+        gate: Gate,
+        slots: Slots,
+        executor: Executor,
+        clock: Clock,
+        observer: Observer,
+        *,
+        fairness: FairnessOptions | None = None,
+    ) -> None:
+        self._fairness = fairness
         self._gate = gate
         self._slots = slots
         self._executor = executor
@@ -151,6 +168,7 @@ class BatcherFactory:
             executor=self._executor,
             clock=self._clock,
             observer=self._observer,
+            fairness=self._fairness,
             settled=settled,
             broken=broken,
         )

@@ -31,6 +31,8 @@ class Entry:
     arrived_s: float
     deadline_s: float
     answer_by_s: float = inf
+    priority: int = 1
+    caller: str = ""
 
 
 class NaiveBacklog:

@@ -16,8 +16,12 @@ from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.ports import LoadedModel
 from shoal_server.lifecycle.slot import VersionSlot
+<<<<<<< HEAD
 from shoal_server.lifecycle.surroundings import Surroundings
 from shoal_server.options import AdmissionOptions
+=======
+from shoal_server.options import AdmissionOptions, FairnessOptions
+>>>>>>> 4a4fb10 (Order the line by priority and by caller, with an end)
 from shoal_server.service import Admission, BatcherFactory, InferenceRequest, InferenceService
 from shoal_server.tensors.spec import Tensor
 from shoal_testing.fake_executor import FakeExecutor, FakeWorkers
@@ -73,8 +77,12 @@ class Core:
         thread_after_s: Callable[[], float] = lambda: 0.0,
         submitted: Callable[[Any], None] = lambda _work: None,
         observer: Observer | None = None,
+<<<<<<< HEAD
         store: FakeStore | None = None,
         load_limit_s: float = 20.0,
+=======
+        fairness: FairnessOptions | None = None,
+>>>>>>> 4a4fb10 (Order the line by priority and by caller, with an end)
     ) -> None:
         self.loop = virtual_loop()
         self.clock = VirtualClock(self.loop)
@@ -91,11 +99,23 @@ class Core:
         """All that were ever made, oldest first."""
         self.versions: list[VersionSlot[Batcher]] = []
         """The slot of each batcher."""
+<<<<<<< HEAD
         self.store = store or FakeStore()
         self._factory = BatcherFactory(self.gate, self.slots, self.executor, self.clock, observer or self.events)
         workers = FakeWorkers(self.threads, thread_after_s)
         around = Surroundings(
             self.loader, self._batcher, workers, observer or self.events, self.clock, FakeResident(), load_limit_s
+=======
+        self._factory = BatcherFactory(
+            self.gate, self.slots, self.executor, self.clock, observer or self.events, fairness=fairness
+        )
+        self.manager: Manager[Batcher] = Manager(
+            self.source,
+            self.loader,
+            self._batcher,
+            FakeInThread(self.threads, thread_after_s),
+            observer or self.events,
+>>>>>>> 4a4fb10 (Order the line by priority and by caller, with an end)
         )
         self.manager: Manager[Batcher] = Manager(self.source, self.store, around, workers)
         self.service = InferenceService(self.gate, self.manager, self.clock)
@@ -120,13 +140,17 @@ class Core:
         size_bytes: int = 100,
         within_s: float | None = None,
         timeout_s: float | None = None,
+        priority: int = 0,
+        caller: str = "",
         before: Callable[[], None] = lambda: None,
         encode: Callable[[], None] = lambda: None,
     ) -> Sent:
         """Ask without ``flush``. ``within_s`` is the deadline from now."""
         sent = Sent(RecordingResponder(self.loop.time, before, encode))
         deadline_s = None if within_s is None else self.loop.time() + within_s
-        request = InferenceRequest(model, version, tensors, outputs, size_bytes, deadline_s, timeout_s)
+        request = InferenceRequest(
+            model, version, tensors, outputs, size_bytes, deadline_s, timeout_s, priority, caller
+        )
         try:
             sent.admission = self.service.infer(request, sent.responder)
         except ShoalError as error:

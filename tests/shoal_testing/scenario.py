@@ -5,7 +5,7 @@ from enum import Enum, auto
 from random import Random
 
 from shoal_server.lifecycle.definition import ModelDefinition
-from shoal_server.options import AdmissionOptions, BatchingOptions
+from shoal_server.options import AdmissionOptions, BatchingOptions, FairnessOptions
 from shoal_testing.fake_model import Kind, Poison
 
 HORIZON_S = 4.0  # requests come and models change within these seconds
@@ -46,6 +46,8 @@ class Arrival:
     bias: bool
     malformed: bool
     breaks_encoder: bool
+    priority: int
+    caller: str
 
 
 class Change(Enum):
@@ -91,6 +93,7 @@ class Scenario:
     load_gap_s: float
     tick_s: float
     shutdown_at_s: float
+    fairness: FairnessOptions | None
     slow_s: float = field(default=2 * LIMIT_S)
 
 
@@ -103,10 +106,15 @@ def drawn(seed: int) -> Scenario:
     tight = random.random() < 0.3
     trouble = random.choice([0.0, 0.02, 0.1])
     busy = random.choice([20, 40, 80, 120])
+    arrivals = _arrivals(random, models, busy, trouble)
+    fairness = apart.choice([None, None, FairnessOptions({"flood": 0.5, "third": 2.0})])
     return Scenario(
         seed=seed,
         models=models,
-        arrivals=_arrivals(random, models, busy, trouble),
+        arrivals=tuple(
+            replace(one, priority=apart.randint(0, 4), caller=apart.choice(["flood"] * 6 + ["quiet", "third", ""]))
+            for one in arrivals
+        ),
         operations=_operations(random, models) if random.random() < 0.6 else (),
         slots=random.choice([1, 1, 2, 4]),
         admission=AdmissionOptions(random.randint(1, 30), random.randint(5, 100), random.randint(500, 5000))
@@ -118,6 +126,7 @@ def drawn(seed: int) -> Scenario:
         load_gap_s=random.choice([0.0, 0.05, 0.5]),
         tick_s=random.choice([0.0, 0.0, 0.001]),
         shutdown_at_s=HORIZON_S * random.choice([random.random(), 1.0, 2.0, 2.0]),
+        fairness=fairness,
     )
 
 
@@ -161,6 +170,9 @@ def _model(random: Random, index: int, apart: Random) -> ModelPlan:
             default_timeout_s=random.choice([0.05, 5.0, 20.0]),
             queue_limit_s=apart.choice([0.0, 0.0, 0.0, 0.1]),
             max_timeout_s=apart.choice([0.15, 600.0]),
+            priority_levels=(levels := apart.choice([1, 1, 2, 3])),
+            default_priority=apart.randint(1, levels),
+            aging_s=apart.choice([0.0, 0.002, 0.05]),
             execution_limit_s=LIMIT_S,
         ),
         instances=random.choice([0, 0, 1, 2]),
@@ -228,6 +240,8 @@ def _arrival(  # noqa: PLR0913 - what the whole scenario decides
         bias=model.kind is Kind.OPTIONAL and random.random() < 0.3,
         malformed=random.random() < trouble,
         breaks_encoder=random.random() < trouble / 2,
+        priority=0,
+        caller="",
     )
 
 

@@ -8,7 +8,6 @@ answered exactly once with what is theirs, nobody who left the line was computed
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from random import Random
 from typing import Any, Final
 
@@ -21,8 +20,10 @@ from shoal_server.events import VersionChanged
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.tensors.spec import Tensor
 from shoal_testing.core import Core, Sent
+from shoal_testing.expected_refusal import core_bounds, priority_of, reason_to_refuse
 from shoal_testing.fake_model import FakeModel, Kind, Speed
 from shoal_testing.fakes import definition, tensor
+from shoal_testing.naive_order import NaiveOrder
 from shoal_testing.scenario import BIAS, HORIZON_S, Arrival, Change, ModelPlan, Operation, Scenario, changed
 from shoal_testing.verdict import judge
 from shoal_testing.virtual_threads import FOR_EVER
@@ -70,6 +71,7 @@ class Simulation:
         self.by_ticket: dict[Ticket, Tracked] = {}
         self.lines: dict[Batcher, list[Tracked]] = {}
         """Those that wait, in order of arrival; who has left the line is dropped when the line is next looked at."""
+        self.orders: dict[Batcher, NaiveOrder[Ticket]] = {}
         self.load_trouble: dict[str, Change] = {}
         self.operators: list[asyncio.Task[None]] = []
         self.closing = False
@@ -88,6 +90,7 @@ class Simulation:
             done_after_s=self._gap(scenario.done_gap_s),
             thread_after_s=self._gap(scenario.load_gap_s / 10),
             submitted=self._submitted,
+            fairness=scenario.fairness,
         )
         loop = core.loop
         try:
@@ -116,6 +119,12 @@ class Simulation:
         """Return those that wait, in order of arrival."""
         line = self.lines[batcher] = [one for one in self.lines.get(batcher, ()) if one.waits]
         return line
+
+    def order(self, batcher: Batcher) -> NaiveOrder[Ticket]:
+        """Return the naive reading of who goes first."""
+        if batcher not in self.orders:
+            self.orders[batcher] = NaiveOrder(batcher.options, self.scenario.fairness)
+        return self.orders[batcher]
 
     def definition(self, plan: ModelPlan) -> ModelDefinition:
         wanted = definition(plan.name, *plan.versions, batching=plan.batching)
@@ -172,12 +181,18 @@ class Simulation:
         assert all(one.batcher is first.batcher for one in batch), "a batch of two versions"
         assert len(batch) == 1 or first.ticket.key is not None, "what runs alone is in company"
         assert len(batch) == 1 or sum(one.ticket.rows for one in batch) <= options.max_rows, "a batch over max_rows"
-        expected = [first] if first.ticket.key is None else lane[: len(batch)]
+        order = self.order(first.batcher)
+        tickets = [one.ticket for one in batch]
+        expected = [tickets[0]] if tickets[0].key is None else order.order([one.ticket for one in lane], len(batch))
+        assert tickets == expected, "a batch is the front of its lane, without those who left or are late"
         safe_s = safely_s(first.batcher, now, sum(one.ticket.rows for one in batch))
         assert all(one.ticket.answer_by_s >= now + safe_s - 1e-6 for one in batch), "members that will be late"
-        assert batch == expected, "a batch is the front of its lane, without those who left or are late"
+        assert tickets == expected, "a batch is the front of its lane, without those who left or are late"
         assert all(one.ticket.deadline_s > now for one in batch), "late members are not computed"
-        assert line[0].ticket.arrived_s + options.delay_s > now or batch[0] is line[0], "the oldest was passed over"
+        held_back = line[0].ticket.arrived_s + options.delay_s > now
+        foremost = order.first([one.ticket for one in line])
+        assert held_back or tickets[0] is foremost, "who goes first was passed over"
+        order.serve(tickets)
         for one in batch:
             one.submitted_s, one.batch = now, batch
 
@@ -189,7 +204,7 @@ class Simulation:
     def _offer(self, arrival: Arrival) -> None:
         core = self.core
         tensors, cells = self._tensors(arrival)
-        reason = self._reason_to_refuse(arrival, cells)
+        reason = reason_to_refuse(self, arrival, cells)
         tracked: list[Tracked] = []
         sent = core.offer(
             tensors,
@@ -198,6 +213,8 @@ class Simulation:
             size_bytes=arrival.size_bytes,
             within_s=arrival.within_s,
             timeout_s=arrival.timeout_s,
+            priority=arrival.priority,
+            caller=arrival.caller,
             before=lambda: self._before_answer(tracked[0]),
             encode=self._break_encoder if arrival.breaks_encoder else lambda: None,
         )
@@ -207,55 +224,15 @@ class Simulation:
         if sent.admission is None:
             return
         one.batcher = sent.admission.batcher
+        told = (one.ticket.priority, one.ticket.caller)
+        assert told == (priority_of(arrival, one.batcher.options), arrival.caller), one.ticket
+        self.order(one.batcher).arrive(one.ticket, [other.ticket for other in self.line(one.batcher)])
         self.by_ticket[one.ticket] = one
         self.lines.setdefault(one.batcher, []).append(one)
         if arrival.cancel_after_s == 0.0:
             self._leave(one)
         elif arrival.cancel_after_s is not None:
             core.loop.call_later(arrival.cancel_after_s, self._leave, one)
-
-    def _reason_to_refuse(self, arrival: Arrival, cells: np.ndarray[Any, Any]) -> str:
-        """Return the name of an error that would be right now, or nothing."""
-        entry = self.core.manager.catalog.models.get(arrival.model)
-        if entry is None or (arrival.version and int(arrival.version) not in entry.versions):
-            return "NotFound"
-        slot = entry.versions[int(arrival.version)] if arrival.version else entry.newest_ready
-        if slot is None or slot.engine is None or slot.state.value != "ready":
-            return "Unavailable"
-        options, plan = slot.engine.options, self.plans[arrival.model]
-        rows = 1 if plan.kind is Kind.WHOLE else max(cells.shape[0], int(arrival.bias))
-        if arrival.malformed or (options.rows_limit and rows > options.rows_limit):
-            return "InvalidRequest"
-        if arrival.within_s == 0.0:
-            return "DeadlineExceeded"
-        if self.closing:
-            return "Unavailable"
-        gate, line = self.core.gate, self.line(slot.engine)
-        more = (1, rows, arrival.size_bytes)
-        inside = (gate.requests, gate.rows, gate.size_bytes)
-        waiting = (len(line), sum(one.ticket.rows for one in line), sum(one.arrival.size_bytes for one in line))
-        bounds = (options.max_queued_requests, options.max_queued_rows, options.max_queued_bytes)
-        full = inside[0] and exceeds(inside, more, core_bounds(self.scenario))
-        overfull = full or (line and exceeds(waiting, more, bounds))
-        return "Overloaded" if overfull else self._reason_of_time(slot.engine, arrival, rows)
-
-    def _reason_of_time(self, batcher: Batcher, arrival: Arrival, rows: int) -> str:
-        """Return the name of the error where the model's own figures say that the answer would come too late."""
-        now, forecast = self.core.loop.time(), batcher.forecast
-        options = batcher.options
-        left_s = inf if arrival.within_s is None else arrival.within_s
-        if arrival.timeout_s is not None:
-            may_wait_s = min(arrival.timeout_s, options.max_timeout_s)
-        else:
-            may_wait_s = options.queue_limit_s or (options.default_timeout_s if arrival.within_s is None else inf)
-        if now >= forecast.trusted_until_s:
-            return ""
-        if forecast.cost.predict_s(options.padded(rows)) > left_s:
-            return "DeadlineExceeded"
-        ahead = sum(one.ticket.rows for one in self.line(batcher))
-        wait_s = forecast.wait_s(now, rows, ahead)
-        late = wait_s + forecast.batch_s(rows, ahead) > left_s + 1e-9 or wait_s > min(may_wait_s, left_s) + 1e-9
-        return "Overloaded" if wait_s and late else ""
 
     def _tensors(self, arrival: Arrival) -> tuple[list[Tensor], np.ndarray[Any, Any]]:
         first = arrival.number * 100 + np.arange(arrival.rows)
@@ -360,17 +337,6 @@ def safely_s(batcher: Batcher, now: float, rows: int) -> float:
     forecast, cost = batcher.forecast, batcher.forecast.cost
     known = now < forecast.trusted_until_s
     return cost.predict_s(batcher.options.padded(rows)) + 2 * cost.deviation_s if known else 0.0
-
-
-def core_bounds(scenario: Scenario) -> tuple[int, int, int]:
-    """Return the gate's bounds in requests, rows and bytes."""
-    admission = scenario.admission
-    return admission.max_requests, admission.max_rows, admission.max_bytes
-
-
-def exceeds(now: tuple[int, int, int], more: tuple[int, int, int], bounds: tuple[int, int, int]) -> bool:
-    """Whether one more request would exceed a bound."""
-    return any(held + added > bound for held, added, bound in zip(now, more, bounds, strict=True))
 
 
 def simulate(scenario: Scenario) -> Simulation:

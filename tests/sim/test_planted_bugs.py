@@ -17,6 +17,7 @@ from shoal_server.batching.backlog import Backlog, Dispatch, _Lane
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.execution import BatchExecution, Control
 from shoal_server.batching.forecast import Forecast
+from shoal_server.batching.precedence import Precedence
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.ticket import Origin, Ticket
 from shoal_server.errors import DeadlineExceeded, Overloaded
@@ -25,7 +26,8 @@ from shoal_server.lifecycle.keeper import Keeper
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.lifecycle.states import VersionState
-from shoal_server.options import BatchingOptions
+from shoal_server.options import BatchingOptions, FairnessOptions
+from shoal_server.service import InferenceService
 from shoal_server.tensors.batch import WHOLE, assemble
 from shoal_testing.scenario import drawn
 from shoal_testing.simulation import simulate
@@ -183,14 +185,14 @@ def batches_are_started_for_who_will_be_late(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def who_could_be_answered_in_time_is_refused(patch: pytest.MonkeyPatch) -> None:
-    original = Backlog._check_time
+    original = Forecast.check
 
-    def hasty(self: Backlog[Any], entry: Any) -> None:  # noqa: ANN401
-        original(self, entry)
-        if self.rows and self._forecast.wait_s(entry.arrived_s, entry.rows, self.rows) > 0:
+    def hasty(self: Forecast, now: float, rows: int, ahead_rows: int, *rest: float) -> None:
+        original(self, now, rows, ahead_rows, *rest)
+        if ahead_rows and self.wait_s(now, rows, ahead_rows) > 0:
             raise Overloaded("as a precaution")
 
-    patch.setattr(Backlog, "_check_time", hasty)
+    patch.setattr(Forecast, "check", hasty)
 
 
 @planted
@@ -228,16 +230,56 @@ def a_batch_is_stopped_when_its_first_member_leaves(patch: pytest.MonkeyPatch) -
 
 
 @planted
-def what_a_refusal_by_time_held_is_kept(patch: pytest.MonkeyPatch) -> None:
-    original = Gate.release
-    released: list[int] = []
+def priorities_do_not_age(patch: pytest.MonkeyPatch) -> None:
+    original = Precedence.__init__
 
-    def forgetful(self: Gate, rows: int, size_bytes: int) -> None:
-        released.append(rows)
-        if len(released) % 50:
-            original(self, rows, size_bytes)
+    def ageless(self: Precedence[Any], options: BatchingOptions, *rest: Any) -> None:  # noqa: ANN401
+        original(self, replace(options, aging_s=1e6), *rest)
 
-    patch.setattr(Gate, "release", forgetful)
+    patch.setattr(Precedence, "__init__", ageless)
+
+
+@planted
+def what_is_served_is_not_charged(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Precedence, "charge", nothing)
+
+
+@planted
+def who_was_quiet_has_saved_up(patch: pytest.MonkeyPatch) -> None:
+    original = Precedence.add
+
+    def generous(self: Precedence[Any], entry: Any, lane: Any) -> None:  # noqa: ANN401
+        served, self._served_tag = self._served_tag, 0.0
+        original(self, entry, lane)
+        self._served_tag = served
+
+    patch.setattr(Precedence, "add", generous)
+
+
+@planted
+def who_left_for_a_moment_owes_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Precedence, "_remember", nothing)
+
+
+@planted
+def weights_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(FairnessOptions, "weight_of", lambda _self, _caller: 1.0)
+
+
+@planted
+def one_caller_may_fill_the_line(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Precedence, "exceeds_share", lambda *_: False)
+
+
+@planted
+def a_priority_is_not_passed_on(patch: pytest.MonkeyPatch) -> None:
+    original = InferenceService.infer
+
+    def deaf(self: InferenceService, request: Any, responder: Any) -> object:  # noqa: ANN401
+        request.priority = 1
+        return original(self, request, responder)
+
+    patch.setattr(InferenceService, "infer", deaf)
 
 
 @planted
@@ -272,8 +314,8 @@ def timers_outlive_their_batcher(patch: pytest.MonkeyPatch) -> None:
 def a_delay_lasts_longer_than_it_says(patch: pytest.MonkeyPatch) -> None:
     original = Backlog.__init__
 
-    def slow(self: Backlog[Any], options: BatchingOptions, forecast: Forecast) -> None:
-        original(self, replace(options, delay_s=3 * options.delay_s), forecast)
+    def slow(self: Backlog[Any], options: BatchingOptions, *rest: Any) -> None:  # noqa: ANN401
+        original(self, replace(options, delay_s=3 * options.delay_s), *rest)
 
     patch.setattr(Backlog, "__init__", slow)
 
@@ -282,8 +324,8 @@ def a_delay_lasts_longer_than_it_says(patch: pytest.MonkeyPatch) -> None:
 def a_full_batch_waits_for_the_delay(patch: pytest.MonkeyPatch) -> None:
     original = Backlog.__init__
 
-    def patient(self: Backlog[Any], options: BatchingOptions, forecast: Forecast) -> None:
-        original(self, options, forecast)
+    def patient(self: Backlog[Any], options: BatchingOptions, *rest: Any) -> None:  # noqa: ANN401
+        original(self, options, *rest)
         self._worthwhile_rows = 1 << 30
 
     patch.setattr(Backlog, "__init__", patient)
@@ -349,10 +391,10 @@ def hung_runs_are_not_interrupted(patch: pytest.MonkeyPatch) -> None:
 def the_line_has_no_bounds(patch: pytest.MonkeyPatch) -> None:
     original = Backlog.__init__
 
-    def unbounded(self: Backlog[Any], options: BatchingOptions, forecast: Forecast) -> None:
+    def unbounded(self: Backlog[Any], options: BatchingOptions, *rest: Any) -> None:  # noqa: ANN401
         huge = 1 << 40
         wide = replace(options, max_queued_requests=huge, max_queued_rows=huge, max_queued_bytes=huge)
-        original(self, wide, forecast)
+        original(self, wide, *rest)
 
     patch.setattr(Backlog, "__init__", unbounded)
 

@@ -1,7 +1,8 @@
 """Which requests form the next batch, and when: the policy, without clock, task or thread.
 
 Requests wait in lanes, one per ``key`` (what may be concatenated has one key; None is a lane of one's own). The oldest
-request of all decides which lane goes next, so no lane starves. With a slot free and no delay configured, whatever
+request of all decides which lane goes next, so no lane starves; with priorities or fairness, it is the first by
+``Precedence``, whose order also fills the batch. With a slot free and no delay configured, whatever
 waits goes at once: batches form because slots are busy. A delay only ever holds back a batch that is not yet worth
 dispatching (``preferred_rows``, else ``max_rows``).
 
@@ -9,7 +10,7 @@ No batch is started for a request that would not be answered in time: the foreca
 line moved more slowly than foreseen, when its turn has come.
 
 Each further question has its place here and nowhere else: what may share a batch in the key, how much fits in
-``_take``, who goes first and how long it may be held back in ``_choose``.
+``_take``, who goes first in ``Precedence``, and how long it may be held back in ``_choose``.
 """
 
 import heapq
@@ -19,8 +20,9 @@ from itertools import count
 from typing import Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
 from shoal_server.batching.forecast import Forecast
-from shoal_server.errors import DeadlineExceeded, Overloaded
-from shoal_server.options import BatchingOptions
+from shoal_server.batching.precedence import Precedence
+from shoal_server.errors import Overloaded
+from shoal_server.options import BatchingOptions, FairnessOptions
 
 
 class Entry(Protocol):
@@ -38,6 +40,16 @@ class Entry(Protocol):
     @property
     def answer_by_s(self) -> float:
         """When the answer becomes useless."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """From 1, the first, to the number of levels; of no account where there is one."""
+        ...
+
+    @property
+    def caller(self) -> str:
+        """Who asks; of no account without fairness."""
         ...
 
 
@@ -90,9 +102,15 @@ class _Lane(Generic[E]):
 class Backlog(Generic[E]):
     """The waiting line of one model version. Pure: every answer follows from the calls before and the ``now`` given."""
 
-    def __init__(self, options: BatchingOptions, forecast: Forecast | None = None) -> None:
-        """Without a forecast of what batches take, nobody is refused for it."""
+    def __init__(
+        self, options: BatchingOptions, forecast: Forecast | None = None, fairness: FairnessOptions | None = None
+    ) -> None:
+        """Without a forecast of what batches take, nobody is refused for it; without fairness, callers are all one."""
         self._options = options
+        # None where the oldest goes first: the common case costs no more than it must.
+        self._precedence: Precedence[E] | None = None
+        if options.priority_levels > 1 or fairness is not None:
+            self._precedence = Precedence(options, fairness)
         self._forecast = forecast or Forecast(options)
         self._delay_s = options.delay_s
         self._worthwhile_rows = min((*options.preferred_rows, options.max_rows))
@@ -125,9 +143,23 @@ class Backlog(Generic[E]):
             )
         ):
             self._refuse(entry)
+        precedence = self._precedence
+        if precedence is not None and precedence.exceeds_share(
+            entry,
+            options.max_queued_requests - len(line),
+            options.max_queued_rows - self.rows,
+            options.max_queued_bytes - self.size_bytes,
+        ):
+            raise Overloaded(
+                f"its caller holds its share of the line, in which {len(line)} requests with {self.rows} rows wait",
+                retry_after_s=self._forecast.drain_s(self.rows / 2),
+            )
         if entry.arrived_s < self._forecast.trusted_until_s:
-            self._check_time(entry)
+            ahead_rows = self.rows if precedence is None else precedence.rows_ahead(entry)
+            self._forecast.check(entry.arrived_s, entry.rows, ahead_rows, entry.deadline_s, entry.answer_by_s)
         lane = self._lane_of(entry)
+        if precedence is not None:
+            precedence.add(entry, lane)
         number = next(self._numbers)
         lane.entries[entry] = number
         lane.rows += entry.rows
@@ -189,7 +221,7 @@ class Backlog(Generic[E]):
         head = next(iter(self._line))
         ripe_at = head.arrived_s + self._delay_s
         if ripe_at <= now:
-            return self._line[head], True
+            return self._line[head if self._precedence is None else self._precedence.first()], True
         if self._ripe:
             return next(iter(self._ripe)), False
         return WakeAt(ripe_at)
@@ -204,28 +236,6 @@ class Backlog(Generic[E]):
         else:
             problem = f"{self.size_bytes} bytes are waiting, {entry.size_bytes} more exceed {options.max_queued_bytes}"
         raise Overloaded(problem, retry_after_s=self._forecast.drain_s(self.rows / 2))
-
-    def _check_time(self, entry: E) -> None:
-        """Refuse who could not be answered in time: for the model's sake, or for that of those before him."""
-        forecast, now = self._forecast, entry.arrived_s
-        left_s = entry.answer_by_s - now
-        alone_s = forecast.execution_s(entry.rows)
-        if alone_s > left_s:
-            raise DeadlineExceeded(f"the deadline is in {_ms(left_s)}, and the model takes {_ms(alone_s)}")
-        wait_s = forecast.wait_s(now, entry.rows, self.rows)
-        if wait_s <= 0.0:
-            return
-        late_s = wait_s + forecast.batch_s(entry.rows, self.rows) - left_s
-        if late_s > 0.0:
-            when = f"the answer would come in {_ms(left_s + late_s)}, and the deadline is in {_ms(left_s)}"
-        else:
-            late_s = wait_s + now - entry.deadline_s
-            if late_s <= 0.0:
-                return
-            when = f"its batch would start in {_ms(wait_s)}, and it may wait for {_ms(wait_s - late_s)}"
-        raise Overloaded(
-            f"all slots are busy and {self.rows} rows are waiting: {when}", retry_after_s=max(late_s, wait_s / 2)
-        )
 
     def _take(self, lane: _Lane[E], now: float, *, mature: bool) -> Dispatch[E] | TooLate[E]:
         """Take from the lane's front what fits. The first always fits: what exceeds ``max_rows`` runs alone.
@@ -245,6 +255,8 @@ class Backlog(Generic[E]):
             reason = CloseReason.ALONE
         elif reason is None:
             reason = CloseReason.DELAY_OVER if self._delay_s and mature else CloseReason.SLOT_FREE
+        if self._precedence is not None:
+            self._precedence.charge(taken)
         for entry in taken:
             self._remove(entry)
         return Dispatch(tuple(taken), rows, reason)
@@ -258,7 +270,7 @@ class Backlog(Generic[E]):
         taken: list[E] = []
         late: list[E] = []
         rows = 0
-        for entry in lane.entries:
+        for entry in lane.entries if self._precedence is None else self._precedence.order(lane):
             if entry.answer_by_s < planned_end_s or entry.rows > limit:
                 planned = crowded and entry.rows <= limit
                 if entry.answer_by_s < (planned_end_s if planned else now + forecast.safe_execution_s(now, entry.rows)):
@@ -282,6 +294,8 @@ class Backlog(Generic[E]):
 
     def _remove(self, entry: E) -> None:
         lane = self._line.pop(entry)
+        if self._precedence is not None:
+            self._precedence.remove(entry, lane)
         del self._by_number[lane.entries.pop(entry)]
         lane.rows -= entry.rows
         self.rows -= entry.rows
@@ -309,7 +323,3 @@ class Backlog(Generic[E]):
 
     def __repr__(self) -> str:
         return f"<Backlog {len(self)} requests, {self.rows} rows in {len(self._lanes)} lanes>"
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.1f} ms"

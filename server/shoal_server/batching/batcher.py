@@ -14,7 +14,7 @@ from shoal_server.batching.ticket import Origin, Ticket
 from shoal_server.clock import Clock
 from shoal_server.errors import DeadlineExceeded, ExecutionFailed, InternalError, Overloaded, ShoalError
 from shoal_server.events import BatchingStopped, Event, ExecutionAbandoned, ExecutionBroken, Observer
-from shoal_server.options import BatchingOptions
+from shoal_server.options import BatchingOptions, FairnessOptions
 
 HUNG_IN_A_ROW: Final = 3  # executions given up one after the other before the version counts as broken
 
@@ -50,6 +50,7 @@ class Batcher:
         executor: Executor,
         clock: Clock,
         observer: Observer,
+        fairness: FairnessOptions | None = None,
         settled: Callable[[Sequence[Ticket]], None],
         broken: Callable[[str], None],
     ) -> None:
@@ -66,7 +67,7 @@ class Batcher:
         self._settled = settled
         self._broken = broken
         self.forecast = Forecast(options, min(instances, slots.total), runner.timings)
-        self._backlog: Backlog[Ticket] = Backlog(options, self.forecast)
+        self._backlog: Backlog[Ticket] = Backlog(options, self.forecast, fairness)
         self._running: dict[_Running, None] = {}
         self._hung_in_a_row = 0
         self._timer: asyncio.TimerHandle | None = None

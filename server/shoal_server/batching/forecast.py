@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from shoal_server.batching.cost import CostModel
+from shoal_server.errors import DeadlineExceeded, Overloaded
 from shoal_server.options import BatchingOptions
 
 ENOUGH_BATCHES: Final = 4
@@ -110,6 +111,33 @@ class Forecast:
             return self.execution_s(max(rows, most))  # behind a full batch there are others to fill its own
         return self.execution_s(max(rows, min(rows + ahead_rows, most)))
 
+    def check(self, now: float, rows: int, ahead_rows: int, deadline_s: float, answer_by_s: float) -> None:
+        """Let pass who would start by ``deadline_s`` and end by ``answer_by_s``, behind ``ahead_rows`` rows.
+
+        Raises:
+            DeadlineExceeded: the model alone takes longer.
+            Overloaded: those before it take too long.
+        """
+        left_s = answer_by_s - now
+        alone_s = self.execution_s(rows)
+        if alone_s > left_s:
+            raise DeadlineExceeded(f"the deadline is in {_ms(left_s)}, and the model takes {_ms(alone_s)}")
+        wait_s = self.wait_s(now, rows, ahead_rows)
+        if wait_s <= 0.0:
+            return
+        late_s = wait_s + self.batch_s(rows, ahead_rows) - left_s
+        if late_s > 0.0:
+            when = f"the answer would come in {_ms(left_s + late_s)}, and the deadline is in {_ms(left_s)}"
+        else:
+            late_s = wait_s + now - deadline_s
+            if late_s <= 0.0:
+                return
+            when = f"its batch would start in {_ms(wait_s)}, and it may wait for {_ms(wait_s - late_s)}"
+        raise Overloaded(
+            f"all slots are busy and {ahead_rows} rows are waiting before it: {when}",
+            retry_after_s=max(late_s, wait_s / 2),
+        )
+
     def drain_s(self, rows: float) -> float:
         """Return how long the line takes to lose so many rows."""
         if not self.cost.batches and not self._drained_rows:
@@ -133,3 +161,7 @@ class Forecast:
 
     def __repr__(self) -> str:
         return f"<Forecast {self.cost!r}, {len(self._ends)} of {self._slots} slots busy>"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms"

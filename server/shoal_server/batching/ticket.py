@@ -52,16 +52,19 @@ class Ticket:
     ``list.pop`` is atomic, so that exactly one of them wins whichever thread it runs on.
 
     ``arrived_s``, ``deadline_s`` (of its wait) and ``answer_by_s`` (of the whole; the latest where the caller set none)
-    are monotonic seconds, ``size_bytes`` the size of the request's message.
+    are monotonic seconds, ``size_bytes`` the size of the request's message. ``priority`` is a level of the model's, 1
+    the first, and ``caller`` whoever asks, empty where nobody needs to know.
     """
 
     __slots__ = (
         "_responder",
         "answer_by_s",
         "arrived_s",
+        "caller",
         "deadline_s",
         "key",
         "ok",
+        "priority",
         "rows",
         "size_bytes",
         "values",
@@ -75,6 +78,8 @@ class Ticket:
         arrived_s: float,
         deadline_s: float,
         answer_by_s: float = inf,
+        priority: int = 1,
+        caller: str = "",
     ) -> None:
         self._responder = [responder]
         self.values: Sequence[Value | None] = checked.values
@@ -84,6 +89,8 @@ class Ticket:
         self.arrived_s = arrived_s
         self.deadline_s = deadline_s
         self.answer_by_s = answer_by_s
+        self.priority = priority
+        self.caller = caller
         self.ok = False
 
     @property

@@ -57,6 +57,7 @@ _MetadataBytes = Annotated[int, Field(ge=1024, le=2**20), Unit("bytes")]
 _Batches = Annotated[int, Field(ge=0, le=1024), Unit("batches")]
 _Threads = Annotated[int, Field(ge=0, le=1024), Unit("threads")]
 _Timeout = Annotated[float, Field(gt=0, le=86_400), Unit("seconds")]
+_NoLimit = Annotated[float, Field(ge=0, le=86_400), Unit("seconds")]
 _Grace = Annotated[float, Field(ge=0, le=3600), Unit("seconds")]
 _Delay = Annotated[float, Field(ge=0, le=60_000), Unit("milliseconds")]
 _Address = Annotated[str, AfterValidator(_check_address)]
@@ -103,6 +104,12 @@ class BatchingSettings(_Section):
     """How long an incomplete batch waits for more rows; 0 starts it as soon as a thread is free."""
     default_timeout_s: _Timeout = _BATCHING.default_timeout_s
     """How long a request may wait whose caller set no deadline, so that none waits for ever."""
+    queue_limit_s: _NoLimit = _BATCHING.queue_limit_s
+    """How long any request may wait for its batch; 0 leaves that to its deadline."""
+    max_timeout_s: _Timeout = _BATCHING.max_timeout_s
+    """How long a request may ask to wait, by its parameter `timeout`, in place of the two limits above."""
+    aging_ms: _Delay = _BATCHING.aging_s * 1000
+    """By how much one priority goes before the next: the least of L levels waits (L - 1) times that longer, at most."""
     execution_limit_s: _Timeout = _BATCHING.execution_limit_s
     """When a batch that still runs is given up: its requests fail and its thread is replaced."""
 
@@ -112,6 +119,9 @@ class BatchingSettings(_Section):
             max_rows=self.max_rows,
             delay_s=self.delay_ms / 1000,
             default_timeout_s=self.default_timeout_s,
+            queue_limit_s=self.queue_limit_s,
+            max_timeout_s=self.max_timeout_s,
+            aging_s=self.aging_ms / 1000,
             execution_limit_s=self.execution_limit_s,
         )
 

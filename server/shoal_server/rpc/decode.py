@@ -32,6 +32,8 @@ _CONTENTS: Final = {
 }
 """Which typed list holds a type's elements; FP16 and BF16 have none and travel raw."""
 
+_UNITS: Final = {"timeout": " of microseconds", "priority": ", 1 for the most important"}
+
 _TYPES: Final = {datatype.value: datatype for datatype in DataType}
 
 
@@ -63,6 +65,7 @@ def decode(request: ModelInferRequest, size_bytes: int, deadline_s: float | None
         size_bytes,
         deadline_s,
         _timeout_s(request) if request.parameters else None,
+        (_whole_number(request, "priority") or 0) if request.parameters else 0,
     )
 
 
@@ -159,13 +162,18 @@ def _refuse_shared_memory(tensor: ModelInferRequest.InferInputTensor) -> None:
 
 def _timeout_s(request: ModelInferRequest) -> float | None:
     """Read the request's own ``timeout`` (Triton's schedule policy extension): microseconds, 0 for none."""
-    parameter = request.parameters.get("timeout")
+    timeout_us = _whole_number(request, "timeout")
+    return timeout_us / 1e6 if timeout_us else None
+
+
+def _whole_number(request: ModelInferRequest, name: str) -> int | None:
+    parameter = request.parameters.get(name)
     if parameter is None:
         return None
     kind = parameter.WhichOneof("parameter_choice")
     if kind not in ("int64_param", "uint64_param"):
-        raise InvalidRequest("the parameter 'timeout' is a whole number of microseconds")
-    timeout_us: int = getattr(parameter, kind)
-    if timeout_us < 0:
-        raise InvalidRequest(f"the parameter 'timeout' is not negative, got {timeout_us}")
-    return timeout_us / 1e6 or None
+        raise InvalidRequest(f"the parameter '{name}' is a whole number{_UNITS.get(name, '')}")
+    number: int = getattr(parameter, kind)
+    if number < 0:
+        raise InvalidRequest(f"the parameter '{name}' is not negative, got {number}")
+    return number

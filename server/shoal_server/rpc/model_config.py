@@ -5,7 +5,8 @@ from typing import Final
 
 from shoal.inference import model_config_pb2 as pb
 from shoal_server.batching.batcher import Batcher
-from shoal_server.lifecycle.definition import ModelDefinition
+from shoal_server.batching.cost import CostModel
+from shoal_server.lifecycle.definition import ModelDefinition, VersionPolicy
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.spec import TensorSpec
 
@@ -45,24 +46,35 @@ def model_config(definition: ModelDefinition, batcher: Batcher, digest: str) -> 
         dynamic = config.dynamic_batching
         dynamic.max_queue_delay_microseconds = round(options.delay_s * 1e6)
         dynamic.default_queue_policy.max_queue_size = options.max_queued_requests
+        dynamic.default_queue_policy.default_timeout_microseconds = round(options.queue_limit_s * 1e6)
+        dynamic.default_queue_policy.allow_timeout_override = options.max_timeout_s > options.queue_limit_s
+        levels = options.priority_levels
+        dynamic.priority_levels = levels if levels > 1 else 0
+        dynamic.default_priority_level = options.default_priority if levels > 1 else 0
     if not config.instance_group:
         config.instance_group.add(name=definition.name, kind=pb.ModelInstanceGroup.KIND_CPU, count=batcher.instances)
     if not config.HasField("version_policy"):
-        policy = definition.policy
-        if policy.specific:
-            config.version_policy.specific.versions.extend(policy.specific)
-        elif policy.latest:
-            config.version_policy.latest.num_versions = policy.latest
-        else:
-            config.version_policy.all.SetInParent()
+        _tell_policy(config, definition.policy)
     config.parameters["shoal.batching"].string_value = batcher.reason
     config.parameters["shoal.digest"].string_value = digest
-    cost = batcher.forecast.cost
+    _tell_cost(config, batcher.forecast.cost)
+    return config
+
+
+def _tell_policy(config: pb.ModelConfig, policy: VersionPolicy) -> None:
+    if policy.specific:
+        config.version_policy.specific.versions.extend(policy.specific)
+    elif policy.latest:
+        config.version_policy.latest.num_versions = policy.latest
+    else:
+        config.version_policy.all.SetInParent()
+
+
+def _tell_cost(config: pb.ModelConfig, cost: CostModel) -> None:
     figures = {"base_us": cost.base_s, "row_us": cost.cost_s, "deviation_us": cost.deviation_s}
     for name, figure_s in figures.items():
         config.parameters[f"shoal.cost.{name}"].string_value = f"{figure_s * 1e6:.2f}"
     config.parameters["shoal.cost.batches"].string_value = str(cost.batches)
-    return config
 
 
 def _dims(spec: TensorSpec, batcher: Batcher) -> tuple[int, ...]:

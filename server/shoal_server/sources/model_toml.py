@@ -3,14 +3,14 @@
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import VersionPolicy
-from shoal_server.options import BatchingMode, BatchingOptions
+from shoal_server.options import MOST_PRIORITY_LEVELS, BatchingMode, BatchingOptions, halfway
 from shoal_server.sources.naming import nearest, printable
 from shoal_server.sources.settings import Settings
 from shoal_server.sources.tree import Tree
@@ -56,6 +56,21 @@ class BatchingTable(_Table):
     )
     default_timeout_s: Positive | None = Field(
         None, description="seconds that a request without a deadline may wait, > 0 (default 60)"
+    )
+    queue_limit_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="seconds that any request may wait, >= 0 (default 0: as long as its deadline allows)"
+    )
+    max_timeout_s: Positive | None = Field(
+        None, description="seconds that a request may ask to wait by its parameter 'timeout', > 0 (default 600)"
+    )
+    priority_levels: Annotated[int, Field(ge=1, le=MOST_PRIORITY_LEVELS)] | None = Field(
+        None, description="levels of importance that requests may have, 1 to 64 (default 1: all are alike)"
+    )
+    default_priority: Annotated[int, Field(ge=1, le=MOST_PRIORITY_LEVELS)] | None = Field(
+        None, description="the level of a request that names none, 1 (goes first) to priority_levels (default: halfway)"
+    )
+    aging_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="milliseconds by which one level goes before the next, >= 0 (default 100)"
     )
     execution_limit_s: Positive | None = Field(
         None, description="seconds after which a running batch is given up, > 0 (default 60)"
@@ -158,6 +173,9 @@ def _batching(table: BatchingTable, under: BatchingOptions, shown: str) -> Batch
         said["mode"] = BatchingMode(said["mode"])
     if "delay_ms" in said:
         said["delay_s"] = said.pop("delay_ms") / 1e3
+    if "aging_ms" in said:
+        said["aging_s"] = said.pop("aging_ms") / 1e3
+    _complete_priorities(said, under, shown)
     for key in ("allowed_rows", "preferred_rows"):
         if key in said:
             said[key] = tuple(sorted(set(said[key])))
@@ -175,3 +193,14 @@ def _batching(table: BatchingTable, under: BatchingOptions, shown: str) -> Batch
             f"the rows in a batch"
         )
     return replace(options, preferred_rows=tuple(rows for rows in options.preferred_rows if rows <= options.max_rows))
+
+
+def _complete_priorities(said: dict[str, Any], under: BatchingOptions, shown: str) -> None:
+    levels = said.get("priority_levels", under.priority_levels)
+    if "priority_levels" in said:
+        said.setdefault("default_priority", halfway(levels))
+    if said.get("default_priority", 1) > levels:
+        raise LoadFailed(
+            f"{shown}: 'batching.default_priority' is {said['default_priority']}, wanted at most {levels}, the "
+            f"'batching.priority_levels'"
+        )

@@ -2,7 +2,8 @@
 
 Deviations from Triton, on purpose: requests are joined wherever the server finds that safe, with or without
 ``dynamic_batching``; preferred sizes matter only while ``max_queue_delay_microseconds`` lets a batch wait; where Triton
-has no bound or time limit by default, ours holds. Everything else that is set and does not count is named in a warning.
+has no bound or time limit by default, ours holds; priorities age, so that none starves. Everything else that is set and
+does not count is named in a warning.
 """
 
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Final
 from shoal.inference.model_config_pb2 import ModelConfig, ModelDynamicBatching, ModelInstanceGroup
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import VersionPolicy
-from shoal_server.options import BatchingMode, BatchingOptions, RuntimeOptions
+from shoal_server.options import MOST_PRIORITY_LEVELS, BatchingMode, BatchingOptions, RuntimeOptions, halfway
 from shoal_server.sources.naming import file_name_fault
 from shoal_server.sources.settings import NO_SETTINGS, Settings
 from shoal_server.sources.tree import Tree
@@ -114,6 +115,18 @@ def _batching(text: TritonText, shown: str, defaults: BatchingOptions) -> tuple[
         raise LoadFailed(f"{shown}: 'max_batch_size' is {rows}, wanted 0 or more")
     dynamic = config.dynamic_batching
     queue = dynamic.default_queue_policy
+    limit_s = queue.default_timeout_microseconds * _MICROSECOND_S
+    levels = dynamic.priority_levels
+    default_level = dynamic.default_priority_level
+    if levels > MOST_PRIORITY_LEVELS:
+        raise LoadFailed(
+            f"{shown}: 'dynamic_batching.priority_levels' is {levels}, wanted at most {MOST_PRIORITY_LEVELS}"
+        )
+    if default_level > levels:
+        raise LoadFailed(
+            f"{shown}: 'dynamic_batching.default_priority_level' is {default_level}, wanted at most {levels}, the "
+            f"priority_levels"
+        )
     never = text.says_max_batch_size and not rows
     delay_s = dynamic.max_queue_delay_microseconds * _MICROSECOND_S
     options = replace(
@@ -124,7 +137,13 @@ def _batching(text: TritonText, shown: str, defaults: BatchingOptions) -> tuple[
         delay_s=delay_s if config.HasField("dynamic_batching") else defaults.delay_s,
         preferred_rows=_preferred_rows(dynamic, rows, shown),
         max_queued_requests=queue.max_queue_size or defaults.max_queued_requests,
-        default_timeout_s=queue.default_timeout_microseconds * _MICROSECOND_S or defaults.default_timeout_s,
+        queue_limit_s=limit_s or defaults.queue_limit_s,
+        # As in Triton, where the owner sets a limit, requests may have a longer one only if he says so.
+        max_timeout_s=min(limit_s, defaults.max_timeout_s)
+        if limit_s and not queue.allow_timeout_override
+        else defaults.max_timeout_s,
+        priority_levels=levels or defaults.priority_levels,
+        default_priority=(default_level or halfway(levels)) if levels else defaults.default_priority,
     )
     joins = dynamic.preferred_batch_size or dynamic.max_queue_delay_microseconds
     idle = (f"{shown}: 'dynamic_batching' joins nothing while 'max_batch_size' is 0",) if never and joins else ()

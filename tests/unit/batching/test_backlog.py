@@ -26,6 +26,8 @@ class Entry:
     deadline_s: float = 100.0
     size_bytes: int = 10
     payload: list[int] = field(default_factory=list)
+    priority: int = 1
+    caller: str = ""
 
     @property
     def answer_by_s(self) -> float:
@@ -276,7 +278,8 @@ def test_what_the_line_makes_late_is_refused_with_the_time_in_which_it_would_pas
     for _ in range(3):
         backlog.offer(Entry(8))  # start at 10, 20, 30 ms; the next would at 40, and end at 50
     with pytest.raises(
-        Overloaded, match=r"all slots are busy and 24 rows are waiting: the answer would come in 50.0 ms, .* in 45.0 ms"
+        Overloaded,
+        match=r"all slots are busy and 24 rows are waiting before it: the answer would come in 50.0 ms, .* in 45.0 ms",
     ) as no:
         backlog.offer(Entry(1, deadline_s=0.045))
     assert no.value.retry_after_s == pytest.approx(0.020, rel=0.02)
@@ -354,7 +357,9 @@ def test_who_may_wait_for_less_than_the_line_takes_is_refused_whenever_the_answe
     backlog, forecast = timed()
     forecast.started(0.0, 8)
     backlog.offer(Impatient(8, deadline_s=0.011))  # may start at 10 ms, whatever it takes then
-    with pytest.raises(Overloaded, match=r"8 rows are waiting: its batch would start in 20.0 ms, .* for 11.0 ms"):
+    with pytest.raises(
+        Overloaded, match=r"8 rows are waiting before it: its batch would start in 20.0 ms, .* for 11.0 ms"
+    ):
         backlog.offer(Impatient(8, deadline_s=0.011))
 
 

@@ -42,6 +42,11 @@ max_queued_requests = 10
 max_queued_rows = 20
 max_queued_bytes = 30
 default_timeout_s = 0.5
+queue_limit_s = 0.25
+max_timeout_s = 2
+priority_levels = 5
+default_priority = 4
+aging_ms = 20
 execution_limit_s = 5
 
 [runtime]
@@ -66,6 +71,11 @@ def test_every_option_reaches_the_settings(apply: Apply) -> None:
             max_queued_rows=20,
             max_queued_bytes=30,
             default_timeout_s=0.5,
+            queue_limit_s=0.25,
+            max_timeout_s=2.0,
+            priority_levels=5,
+            default_priority=4,
+            aging_s=0.02,
             execution_limit_s=5.0,
         ),
         runtime=RuntimeOptions(instances=2, intra_op_threads=4),
@@ -216,9 +226,20 @@ def test_the_documented_defaults_are_the_defaults() -> None:
         "max_queued_rows": batching.max_queued_rows,
         "max_queued_bytes": batching.max_queued_bytes,
         "default_timeout_s": round(batching.default_timeout_s),
+        "queue_limit_s": round(batching.queue_limit_s),
+        "max_timeout_s": round(batching.max_timeout_s),
+        "priority_levels": batching.priority_levels,
+        "aging_ms": round(batching.aging_s * 1e3),
         "execution_limit_s": round(batching.execution_limit_s),
         "instances": runtime.instances,
         "intra_op_threads": runtime.intra_op_threads,
     }
     for name, default in defaults.items():
         assert f"(default {default}" in DESCRIPTIONS[name], name
+
+
+def test_requests_that_name_no_priority_are_halfway_unless_the_owner_says_otherwise(apply: Apply) -> None:
+    batching = apply("[batching]\npriority_levels = 3").batching
+    assert (batching.priority_levels, batching.default_priority) == (3, 2)
+    with pytest.raises(LoadFailed, match=r"'batching.default_priority' is 2, wanted at most 1"):
+        apply("[batching]\ndefault_priority = 2")

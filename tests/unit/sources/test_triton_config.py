@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,7 @@ dynamic_batching {
   preferred_batch_size: [ 8, 4, 8 ]
   max_queue_delay_microseconds: 250
   preserve_ordering: true
+  priority_levels: 3
   default_queue_policy { max_queue_size: 100 default_timeout_microseconds: 1500000 timeout_action: REJECT }
 }
 version_policy { latest { num_versions: 2 } }
@@ -57,7 +59,10 @@ def test_a_typical_configuration_is_understood_whole(read: Read, put: Callable[.
         delay_s=0.00025,
         preferred_rows=(4, 8),
         max_queued_requests=100,
-        default_timeout_s=1.5,
+        queue_limit_s=1.5,
+        max_timeout_s=1.5,
+        priority_levels=3,
+        default_priority=2,
     )
     assert settings.runtime == RuntimeOptions(instances=2, intra_op_threads=3)
     assert settings.inputs == (
@@ -196,25 +201,14 @@ def test_instances_are_the_sum_over_the_groups_that_run_on_the_cpu(read: Read, t
             "'output[0].is_shape_tensor' has no effect: only TensorRT has shape tensors",
         ),
         (
-            "dynamic_batching { priority_levels: 2 }",
-            "'dynamic_batching.priority_levels' is ignored: all requests have the same priority",
-        ),
-        (
             "dynamic_batching { priority_queue_policy { key: 1 value { max_queue_size: 2 } } }",
-            "'dynamic_batching.priority_queue_policy' is ignored: all requests have the same priority",
+            "'dynamic_batching.priority_queue_policy' is ignored: all levels have the default_queue_policy",
         ),
         (
             "dynamic_batching { default_queue_policy { timeout_action: DELAY } }",
             (
                 "'dynamic_batching.default_queue_policy.timeout_action' is ignored: who waited too long is refused, "
                 "not delayed"
-            ),
-        ),
-        (
-            "dynamic_batching { default_queue_policy { allow_timeout_override: true } }",
-            (
-                "'dynamic_batching.default_queue_policy.allow_timeout_override' is ignored: a caller's deadline always "
-                "counts"
             ),
         ),
         ("optimization { eager_batching: true }", "'optimization.eager_batching' is not supported and ignored"),
@@ -318,3 +312,35 @@ def test_the_names_of_onnx_runtime_are_accepted(read: Read, text: str) -> None:
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(read: Read) -> None:
     assert read("\ufeffmax_batch_size: 4\r\ndynamic_batching {\r\n}\r\n").batching.max_rows == 4
+
+
+def test_an_owner_who_sets_a_limit_of_waiting_says_whether_requests_may_exceed_it(read: Read) -> None:
+    policy = "dynamic_batching {{ default_queue_policy {{ default_timeout_microseconds: 2000 {} }} }}"
+    strict = read(policy.format("")).batching
+    assert (strict.queue_limit_s, strict.max_timeout_s) == (0.002, 0.002)
+    lenient = read(policy.format("allow_timeout_override: true")).batching
+    assert (lenient.queue_limit_s, lenient.max_timeout_s) == (0.002, BatchingOptions().max_timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("text", "levels", "default"),
+    [("", 1, 1), ("priority_levels: 4", 4, 2), ("priority_levels: 4 default_priority_level: 4", 4, 4)],
+)
+def test_priorities_have_a_default(read: Read, text: str, levels: int, default: int) -> None:
+    batching = read(f"dynamic_batching {{ {text} }}").batching
+    assert (batching.priority_levels, batching.default_priority) == (levels, default)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("priority_levels: 65", "'dynamic_batching.priority_levels' is 65, wanted at most 64"),
+        (
+            "priority_levels: 2 default_priority_level: 3",
+            "'dynamic_batching.default_priority_level' is 3, wanted at most 2, the priority_levels",
+        ),
+    ],
+)
+def test_priorities_beyond_the_levels_are_refused(read: Read, text: str, reason: str) -> None:
+    with pytest.raises(LoadFailed, match=re.escape(reason)):
+        read(f"dynamic_batching {{ {text} }}")

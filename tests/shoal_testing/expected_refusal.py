@@ -1,0 +1,98 @@
+"""For what reason the core should refuse a request of the simulation now, if for any."""
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shoal_server.batching.batcher import Batcher
+from shoal_server.options import BatchingOptions
+from shoal_testing.fake_model import Kind
+from shoal_testing.scenario import Arrival, Scenario
+
+if TYPE_CHECKING:
+    from shoal_testing.simulation import Simulation, Tracked
+
+Figures = tuple[int, int, int]
+"""Requests, rows and bytes."""
+
+
+def reason_to_refuse(simulation: "Simulation", arrival: Arrival, cells: np.ndarray[Any, Any]) -> str:
+    """Return the name of an error that would be right now, or nothing."""
+    entry = simulation.core.manager.catalog.models.get(arrival.model)
+    if entry is None or (arrival.version and int(arrival.version) not in entry.versions):
+        return "NotFound"
+    slot = entry.versions[int(arrival.version)] if arrival.version else entry.newest_ready
+    if slot is None or slot.engine is None or slot.state.value != "ready":
+        return "Unavailable"
+    options, plan = slot.engine.options, simulation.plans[arrival.model]
+    rows = 1 if plan.kind is Kind.WHOLE else max(cells.shape[0], int(arrival.bias))
+    if arrival.malformed or (options.rows_limit and rows > options.rows_limit):
+        return "InvalidRequest"
+    if arrival.within_s == 0.0:
+        return "DeadlineExceeded"
+    if simulation.closing:
+        return "Unavailable"
+    return (
+        "Overloaded" if _full(simulation, slot.engine, arrival, rows) else _late(simulation, slot.engine, arrival, rows)
+    )
+
+
+def _full(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: int) -> bool:
+    """Whether a bound of the server or of the model's line is reached, or the caller's share of the line."""
+    options, gate, line = batcher.options, simulation.core.gate, simulation.line(batcher)
+    more = (1, rows, arrival.size_bytes)
+    inside = (gate.requests, gate.rows, gate.size_bytes)
+    if inside[0] and exceeds(inside, more, core_bounds(simulation.scenario)):
+        return True
+    waiting = _figures(line)
+    bounds = (options.max_queued_requests, options.max_queued_rows, options.max_queued_bytes)
+    if line and exceeds(waiting, more, bounds):
+        return True
+    own = [one for one in line if one.arrival.caller == arrival.caller]
+    free = (bounds[0] - waiting[0], bounds[1] - waiting[1], bounds[2] - waiting[2])
+    return simulation.scenario.fairness is not None and bool(own) and exceeds(_figures(own), more, free)
+
+
+def _late(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: int) -> str:
+    """Return the name of the error where the model's own figures say that the answer would come too late."""
+    now, forecast, options = simulation.core.loop.time(), batcher.forecast, batcher.options
+    left_s = inf if arrival.within_s is None else arrival.within_s
+    if arrival.timeout_s is not None:
+        may_wait_s = min(arrival.timeout_s, options.max_timeout_s)
+    else:
+        may_wait_s = options.queue_limit_s or (options.default_timeout_s if arrival.within_s is None else inf)
+    if now >= forecast.trusted_until_s:
+        return ""
+    if forecast.cost.predict_s(options.padded(rows)) > left_s:
+        return "DeadlineExceeded"
+    name = arrival.caller if simulation.scenario.fairness is not None else ""
+    ahead = simulation.order(batcher).rows_ahead(
+        [one.ticket for one in simulation.line(batcher)],
+        name,
+        priority_of(arrival, options),
+    )
+    wait_s = forecast.wait_s(now, rows, ahead)
+    late = wait_s + forecast.batch_s(rows, ahead) > left_s + 1e-9 or wait_s > min(may_wait_s, left_s) + 1e-9
+    return "Overloaded" if wait_s and late else ""
+
+
+def priority_of(arrival: Arrival, options: BatchingOptions) -> int:
+    """Return the level that the request has: its own if the model has that, else the model's default."""
+    named = 1 <= arrival.priority <= options.priority_levels
+    return arrival.priority if named else options.default_priority
+
+
+def _figures(requests: "list[Tracked]") -> Figures:
+    return len(requests), sum(one.ticket.rows for one in requests), sum(one.arrival.size_bytes for one in requests)
+
+
+def core_bounds(scenario: Scenario) -> Figures:
+    """Return the gate's bounds in requests, rows and bytes."""
+    admission = scenario.admission
+    return admission.max_requests, admission.max_rows, admission.max_bytes
+
+
+def exceeds(now: Figures, more: Figures, bounds: Figures) -> bool:
+    """Whether one more request would exceed a bound."""
+    return any(held + added > bound for held, added, bound in zip(now, more, bounds, strict=True))
