@@ -16,12 +16,8 @@ from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.ports import LoadedModel
 from shoal_server.lifecycle.slot import VersionSlot
-<<<<<<< HEAD
 from shoal_server.lifecycle.surroundings import Surroundings
-from shoal_server.options import AdmissionOptions
-=======
 from shoal_server.options import AdmissionOptions, FairnessOptions
->>>>>>> 4a4fb10 (Order the line by priority and by caller, with an end)
 from shoal_server.service import Admission, BatcherFactory, InferenceRequest, InferenceService
 from shoal_server.tensors.spec import Tensor
 from shoal_testing.fake_executor import FakeExecutor, FakeWorkers
@@ -77,12 +73,9 @@ class Core:
         thread_after_s: Callable[[], float] = lambda: 0.0,
         submitted: Callable[[Any], None] = lambda _work: None,
         observer: Observer | None = None,
-<<<<<<< HEAD
         store: FakeStore | None = None,
         load_limit_s: float = 20.0,
-=======
         fairness: FairnessOptions | None = None,
->>>>>>> 4a4fb10 (Order the line by priority and by caller, with an end)
     ) -> None:
         self.loop = virtual_loop()
         self.clock = VirtualClock(self.loop)
@@ -99,23 +92,13 @@ class Core:
         """All that were ever made, oldest first."""
         self.versions: list[VersionSlot[Batcher]] = []
         """The slot of each batcher."""
-<<<<<<< HEAD
         self.store = store or FakeStore()
-        self._factory = BatcherFactory(self.gate, self.slots, self.executor, self.clock, observer or self.events)
-        workers = FakeWorkers(self.threads, thread_after_s)
-        around = Surroundings(
-            self.loader, self._batcher, workers, observer or self.events, self.clock, FakeResident(), load_limit_s
-=======
         self._factory = BatcherFactory(
             self.gate, self.slots, self.executor, self.clock, observer or self.events, fairness=fairness
         )
-        self.manager: Manager[Batcher] = Manager(
-            self.source,
-            self.loader,
-            self._batcher,
-            FakeInThread(self.threads, thread_after_s),
-            observer or self.events,
->>>>>>> 4a4fb10 (Order the line by priority and by caller, with an end)
+        workers = FakeWorkers(self.threads, thread_after_s)
+        around = Surroundings(
+            self.loader, self._batcher, workers, observer or self.events, self.clock, FakeResident(), load_limit_s
         )
         self.manager: Manager[Batcher] = Manager(self.source, self.store, around, workers)
         self.service = InferenceService(self.gate, self.manager, self.clock)

@@ -107,6 +107,13 @@ def drawn(seed: int) -> Scenario:
     trouble = random.choice([0.0, 0.02, 0.1])
     busy = random.choice([20, 40, 80, 120])
     arrivals = _arrivals(random, models, busy, trouble)
+    if apart.random() < 0.05:  # a model that hangs again and again, and callers who are patient
+        arrivals = tuple(
+            replace(one, poison=Poison.HANG, within_s=None, timeout_s=None, cancel_after_s=None) for one in arrivals
+        )
+        models = tuple(
+            replace(one, batching=replace(one.batching, default_timeout_s=20.0, queue_limit_s=0.0)) for one in models
+        )
     fairness = apart.choice([None, None, FairnessOptions({"flood": 0.5, "third": 2.0})])
     return Scenario(
         seed=seed,

@@ -22,10 +22,10 @@ def model_config(definition: ModelDefinition, batcher: Batcher, digest: str) -> 
     """Return the owner's configuration, if there is one, completed by what was found out and what holds by default.
 
     Dimensions exclude the batch where ``max_batch_size`` is above 0, as in Triton. ``parameters`` tell why the model is
-    batched or is not (``shoal.batching``), the class labels of an output (``shoal.labels.NAME``, a JSON list), the SHA-256
-    of the model file (``shoal.digest``), and what a batch takes so far, in microseconds: ``shoal.cost.base_us`` and
-    ``shoal.cost.row_us`` for each row, on average ``shoal.cost.deviation_us`` off, as learned from
-    ``shoal.cost.batches`` batches, those of the warm-up included.
+    batched or is not (``shoal.batching``), the class labels of an output (``shoal.labels.NAME``, a JSON list), the
+    SHA-256 of the model file (``shoal.digest``), and what a batch takes so far, in microseconds:
+    ``shoal.cost.base_us`` and ``shoal.cost.row_us`` for each row, on average ``shoal.cost.deviation_us`` off, as
+    learned from ``shoal.cost.batches`` batches, those of the warm-up included.
     """
     signature, options = batcher.runner.signature, batcher.options
     config = pb.ModelConfig.FromString(definition.config)

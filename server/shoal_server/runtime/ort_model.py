@@ -34,7 +34,7 @@ class OrtModel:
     rows and seconds of runs during the warm-up.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that loading found out
         self,
         session: OrtSession,
         finding: Finding,
