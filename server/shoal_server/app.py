@@ -13,6 +13,7 @@ from math import floor
 from random import Random
 from typing import Final
 
+from shoal_server.admission.callers import Callers
 from shoal_server.admission.gate import Gate, GateStatistics
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.slots import Slots
@@ -47,7 +48,8 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = MonotonicClock()
-        self._gate = Gate(settings.limits.options())
+        callers = settings.callers.options()
+        self._gate = Gate(settings.limits.options(), Callers(callers) if callers else None)
         self.readiness = Readiness()
         self._door = Door(self._gate, self.readiness)
         observer = Observers([EventLog(), self.readiness])
@@ -59,7 +61,8 @@ class Server:
         self._loaders = Threads(settings.runtime.load_threads or whole_cpus, "shoal-load", mailbox)
         # What is over at once must not wait for a load: a rollback, say.
         self._clerk = Threads(1, "shoal-clerk", mailbox)
-        factory = BatcherFactory(self._gate, Slots(slots), self._runners, self._clock, observer)
+        fairness = callers.fairness if callers else None
+        factory = BatcherFactory(self._gate, Slots(slots), self._runners, self._clock, observer, fairness=fairness)
         defaults = ModelSettings(batching=settings.batching.options(), runtime=settings.runtime.options())
         source = open_source(settings.models, defaults)
         lifecycle = settings.lifecycle
@@ -85,6 +88,7 @@ class Server:
                 self.readiness,
                 self._clock,
                 version("shoal"),
+                callers=callers,
             ).joined(admin_routes(self.manager, self._door, self._clock)),
             self._clock,
             mailbox,

@@ -96,3 +96,36 @@ class FairnessOptions:
     def weight_of(self, caller: str) -> float:
         """Return a caller's weight."""
         return self.weights.get(caller, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaOptions:
+    """What one caller may have, each >= 0, 0 for no limit.
+
+    ``concurrency``: requests inside the server at once. ``requests_per_s`` and ``rows_per_s``: on average.
+    ``burst_s``: for how many seconds' worth of the rates he may come at once, > 0.
+    """
+
+    concurrency: int = 0
+    requests_per_s: float = 0.0
+    rows_per_s: float = 0.0
+    burst_s: float = 1.0
+
+
+class CallerKey(Enum):
+    """What tells callers apart."""
+
+    IDENTITY = "identity"  # what TLS verified; the host's address of those who have shown nothing
+    ADDRESS = "address"
+    METADATA = "metadata"  # for callers behind a proxy that is trusted to say who they are
+
+
+@dataclass(frozen=True, slots=True)
+class CallerOptions:
+    """How callers are told apart, and what each may have. ``quota`` is that of all who are not in ``quotas``."""
+
+    by: CallerKey = CallerKey.IDENTITY
+    metadata_key: str = ""
+    fairness: FairnessOptions = field(default_factory=FairnessOptions)
+    quotas: Mapping[str, QuotaOptions] = field(default_factory=dict)
+    quota: QuotaOptions = field(default_factory=QuotaOptions)

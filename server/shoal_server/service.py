@@ -78,11 +78,11 @@ class InferenceService:
         batcher = slot.lease()
         try:
             ticket = self._ticket(request, batcher, responder)
-            self._gate.admit(ticket.rows, ticket.size_bytes)
+            ticket.caller = self._gate.admit(ticket.rows, ticket.size_bytes, ticket.caller, ticket.arrived_s)
             try:
                 batcher.offer(ticket)
             except BaseException:
-                self._gate.release(ticket.rows, ticket.size_bytes)
+                self._gate.release(ticket.rows, ticket.size_bytes, ticket.caller)
                 raise
         except BaseException as error:
             slot.release()
@@ -156,7 +156,7 @@ class BatcherFactory:
 
         def settled(tickets: Sequence[Ticket]) -> None:
             for ticket in tickets:
-                gate.release(ticket.rows, ticket.size_bytes)
+                gate.release(ticket.rows, ticket.size_bytes, ticket.caller)
             slot.release(len(tickets))
 
         return Batcher(

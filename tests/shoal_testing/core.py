@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from shoal_server.admission.callers import Callers
 from shoal_server.admission.gate import Gate
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.slots import Slots
@@ -17,7 +18,7 @@ from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.ports import LoadedModel
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.lifecycle.surroundings import Surroundings
-from shoal_server.options import AdmissionOptions, FairnessOptions
+from shoal_server.options import AdmissionOptions, CallerOptions
 from shoal_server.service import Admission, BatcherFactory, InferenceRequest, InferenceService
 from shoal_server.tensors.spec import Tensor
 from shoal_testing.fake_executor import FakeExecutor, FakeWorkers
@@ -75,12 +76,12 @@ class Core:
         observer: Observer | None = None,
         store: FakeStore | None = None,
         load_limit_s: float = 20.0,
-        fairness: FairnessOptions | None = None,
+        callers: CallerOptions | None = None,
     ) -> None:
         self.loop = virtual_loop()
         self.clock = VirtualClock(self.loop)
         self.threads = VirtualThreads(self.loop)
-        self.gate = Gate(admission or AdmissionOptions())
+        self.gate = Gate(admission or AdmissionOptions(), Callers(callers) if callers else None)
         self.slots = Slots(slots)
         self.events = RecordingObserver()
         self.executor = FakeExecutor(
@@ -94,7 +95,12 @@ class Core:
         """The slot of each batcher."""
         self.store = store or FakeStore()
         self._factory = BatcherFactory(
-            self.gate, self.slots, self.executor, self.clock, observer or self.events, fairness=fairness
+            self.gate,
+            self.slots,
+            self.executor,
+            self.clock,
+            observer or self.events,
+            fairness=callers.fairness if callers else None,
         )
         workers = FakeWorkers(self.threads, thread_after_s)
         around = Surroundings(

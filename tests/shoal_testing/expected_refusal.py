@@ -45,6 +45,8 @@ def _full(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: in
     inside = (gate.requests, gate.rows, gate.size_bytes)
     if inside[0] and exceeds(inside, more, core_bounds(simulation.scenario)):
         return True
+    if _over_quota(simulation, arrival, more):
+        return True
     waiting = _figures(line)
     bounds = (options.max_queued_requests, options.max_queued_rows, options.max_queued_bytes)
     if line and exceeds(waiting, more, bounds):
@@ -52,6 +54,19 @@ def _full(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: in
     own = [one for one in line if one.arrival.caller == arrival.caller]
     free = (bounds[0] - waiting[0], bounds[1] - waiting[1], bounds[2] - waiting[2])
     return simulation.scenario.fairness is not None and bool(own) and exceeds(_figures(own), more, free)
+
+
+def _over_quota(simulation: "Simulation", arrival: Arrival, more: Figures) -> bool:
+    """Whether the caller has all that he may have, or as much as he leaves free."""
+    callers, gate = simulation.scenario.callers, simulation.core.gate
+    if callers is None:
+        return False
+    inside = [one for batcher in simulation.core.batchers for one in simulation.line(batcher)] + simulation.flying
+    own = _figures([one for one in inside if one.arrival.caller == arrival.caller])
+    bounds = core_bounds(simulation.scenario)
+    free = (bounds[0] - gate.requests, bounds[1] - gate.rows, bounds[2] - gate.size_bytes)
+    concurrency = callers.quotas.get(arrival.caller, callers.quota).concurrency
+    return bool(concurrency and own[0] >= concurrency) or bool(own[0] and exceeds(own, more, free))
 
 
 def _late(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: int) -> str:

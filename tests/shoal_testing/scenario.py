@@ -5,7 +5,7 @@ from enum import Enum, auto
 from random import Random
 
 from shoal_server.lifecycle.definition import ModelDefinition
-from shoal_server.options import AdmissionOptions, BatchingOptions, FairnessOptions
+from shoal_server.options import AdmissionOptions, BatchingOptions, CallerOptions, FairnessOptions, QuotaOptions
 from shoal_testing.fake_model import Kind, Poison
 
 HORIZON_S = 4.0  # requests come and models change within these seconds
@@ -93,8 +93,13 @@ class Scenario:
     load_gap_s: float
     tick_s: float
     shutdown_at_s: float
-    fairness: FairnessOptions | None
+    callers: CallerOptions | None
     slow_s: float = field(default=2 * LIMIT_S)
+
+    @property
+    def fairness(self) -> FairnessOptions | None:
+        """Weights between callers, None where they are not told apart."""
+        return self.callers.fairness if self.callers else None
 
 
 def drawn(seed: int) -> Scenario:
@@ -114,7 +119,10 @@ def drawn(seed: int) -> Scenario:
         models = tuple(
             replace(one, batching=replace(one.batching, default_timeout_s=20.0, queue_limit_s=0.0)) for one in models
         )
-    fairness = apart.choice([None, None, FairnessOptions({"flood": 0.5, "third": 2.0})])
+    callers = CallerOptions(
+        fairness=FairnessOptions({"flood": 0.5, "third": 2.0}),
+        quotas={"flood": QuotaOptions(concurrency=apart.choice([0, 0, 1, 5]))},
+    )
     return Scenario(
         seed=seed,
         models=models,
@@ -133,7 +141,7 @@ def drawn(seed: int) -> Scenario:
         load_gap_s=random.choice([0.0, 0.05, 0.5]),
         tick_s=random.choice([0.0, 0.0, 0.001]),
         shutdown_at_s=HORIZON_S * random.choice([random.random(), 1.0, 2.0, 2.0]),
-        fairness=fairness,
+        callers=apart.choice([None, None, callers]),
     )
 
 

@@ -90,7 +90,7 @@ class Simulation:
             done_after_s=self._gap(scenario.done_gap_s),
             thread_after_s=self._gap(scenario.load_gap_s / 10),
             submitted=self._submitted,
-            fairness=scenario.fairness,
+            callers=scenario.callers,
         )
         loop = core.loop
         try:
@@ -120,6 +120,11 @@ class Simulation:
         line = self.lines[batcher] = [one for one in self.lines.get(batcher, ()) if one.waits]
         return line
 
+    @property
+    def flying(self) -> list[Tracked]:
+        """Return those in batches under way."""
+        return [self.by_ticket[ticket] for one in self.core.executor.executions for ticket in one.work.tickets]
+
     def order(self, batcher: Batcher) -> NaiveOrder[Ticket]:
         """Return the naive reading of who goes first."""
         if batcher not in self.orders:
@@ -137,7 +142,7 @@ class Simulation:
         self.served.difference_update(broken)
         for model in self.served:
             assert core.manager.catalog.models[model].newest_ready, f"{model} was lost in a swap"
-        flying = [self.by_ticket[ticket] for one in core.executor.executions for ticket in one.work.tickets]
+        flying = self.flying
         held = list(flying)
         for batcher, slot in zip(core.batchers, core.versions, strict=True):
             line = self.line(batcher)

@@ -401,10 +401,11 @@ def the_line_has_no_bounds(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def the_gate_is_always_open(patch: pytest.MonkeyPatch) -> None:
-    def admit(self: Gate, rows: int, size_bytes: int) -> None:
+    def admit(self: Gate, rows: int, size_bytes: int, caller: str, _now: float) -> str:
         self.requests += 1
         self.rows += rows
         self.size_bytes += size_bytes
+        return caller
 
     patch.setattr(Gate, "admit", admit)
 
@@ -412,7 +413,7 @@ def the_gate_is_always_open(patch: pytest.MonkeyPatch) -> None:
 @planted
 def bytes_are_never_released(patch: pytest.MonkeyPatch) -> None:
     original = Gate.release
-    patch.setattr(Gate, "release", lambda self, rows, _size_bytes: original(self, rows, 0))
+    patch.setattr(Gate, "release", lambda self, rows, _size_bytes, account: original(self, rows, 0, account))
 
 
 @planted

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from shoal_server.admission.callers import Callers, Room
 from shoal_server.errors import Overloaded, Unavailable
 from shoal_server.options import AdmissionOptions
 
@@ -20,8 +21,10 @@ class GateStatistics:
 class Gate:
     """Permits in requests, rows and bytes. Loop only; refusing costs next to nothing and never waits."""
 
-    def __init__(self, options: AdmissionOptions) -> None:
+    def __init__(self, options: AdmissionOptions, callers: Callers | None = None) -> None:
+        """With ``callers``, each has his quotas and his share; without, they are all one."""
         self._options = options
+        self._callers = callers
         self._closed = False
         self._refused = 0
         self._emptied: asyncio.Future[None] | None = None
@@ -29,12 +32,12 @@ class Gate:
         self.rows = 0
         self.size_bytes = 0
 
-    def admit(self, rows: int, size_bytes: int) -> None:
-        """Let a request in; ``release`` must follow with the same figures.
+    def admit(self, rows: int, size_bytes: int, caller: str = "", now: float = 0.0) -> str:
+        """Let a request in; ``release`` must follow with the same figures and with the account that is returned.
 
         Raises:
             Unavailable: the server is draining.
-            Overloaded: a bound is reached. A request too large for an empty server passes alone.
+            Overloaded: a bound or a quota is reached. A request too large for an empty server passes alone.
         """
         options = self._options
         if self._closed:
@@ -49,12 +52,25 @@ class Gate:
                 f"the server is overloaded: it holds {self.requests} of {options.max_requests} requests, "
                 f"{self.rows} of {options.max_rows} rows, {self.size_bytes} of {options.max_bytes} bytes"
             )
+        account = caller
+        if self._callers is not None:
+            room = Room(
+                options.max_requests - self.requests, options.max_rows - self.rows, options.max_bytes - self.size_bytes
+            )
+            try:
+                account = self._callers.admit(caller, rows, size_bytes, now, room)
+            except Overloaded:
+                self._refused += 1
+                raise
         self.requests += 1
         self.rows += rows
         self.size_bytes += size_bytes
+        return account
 
-    def release(self, rows: int, size_bytes: int) -> None:
+    def release(self, rows: int, size_bytes: int, account: str = "") -> None:
         """A request that was let in has left."""
+        if self._callers is not None:
+            self._callers.release(account, rows, size_bytes)
         self.requests -= 1
         self.rows -= rows
         self.size_bytes -= size_bytes

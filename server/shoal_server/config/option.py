@@ -62,7 +62,8 @@ def _wanted(field: FieldInfo) -> str:
     if kind in (Path, Path | None):
         return "a path"
     if kind == tuple[str, ...]:
-        return "a list of names; with commas between them in a variable or flag"
+        form = next((item.name for item in field.metadata if isinstance(item, Unit)), "names")
+        return f"a list of {form}; with commas between them in a variable or flag"
     bounds = {
         name: getattr(item, name) for item in field.metadata for name in ("ge", "gt", "le") if hasattr(item, name)
     }

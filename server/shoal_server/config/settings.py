@@ -1,13 +1,23 @@
 """All that can be set, with units, ranges, defaults and a sentence why: the tables of `shoal.toml`."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from shoal_server.options import AdmissionOptions, BatchingOptions, RuntimeOptions
+from shoal_server.config.callers import EVERYBODY_ELSE, quota_of, weight_of
+from shoal_server.options import (
+    AdmissionOptions,
+    BatchingOptions,
+    CallerKey,
+    CallerOptions,
+    FairnessOptions,
+    QuotaOptions,
+    RuntimeOptions,
+)
 
 _ADDRESS: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+):(?P<port>[0-9]{1,5})", re.ASCII)
 ADDRESS_FORM: Final = "HOST:PORT, such as 127.0.0.1:8001 or [::1]:8001 (port 0 takes any free one)"
@@ -67,6 +77,21 @@ _OptionalPath = Annotated[Path | None, Field(strict=False), BeforeValidator(lamb
 _Age = Annotated[float, Field(ge=0, le=10 * 86_400), Unit("seconds")]
 _Ratio = Annotated[float, Field(ge=0, le=1), Unit("all calls, as a share")]
 _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
+def _checked(parse: Callable[[str], object]) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """Return a check that every line can be parsed."""
+
+    def check(lines: tuple[str, ...]) -> tuple[str, ...]:
+        for line in lines:
+            parse(line)
+        return lines
+
+    return check
+
+
+_Weights = Annotated[_Names, AfterValidator(_checked(weight_of)), Unit("NAME=WEIGHT, above 0")]
+_Quotas = Annotated[_Names, AfterValidator(_checked(quota_of)), Unit("NAME LIMIT=NUMBER ...")]
 
 
 class _Section(BaseModel):
@@ -139,6 +164,28 @@ class RuntimeSettings(_Section):
     def options(self) -> RuntimeOptions:
         """Return how a model runs unless its own configuration says otherwise."""
         return RuntimeOptions(intra_op_threads=self.intra_op_threads)
+
+
+class CallersSettings(_Section):
+    """What tells callers apart, for fair shares of every model and of the server, and for quotas."""
+
+    by: Literal["off", "identity", "address", "metadata"] = "off"
+    """A verified certificate (else the address), the address, or the metadata. Off: behind a proxy all would be one."""
+    metadata_key: str = "x-caller-id"
+    """The caller's metadata that names him, for by = metadata: only for callers who are trusted to say who they are."""
+    weights: _Weights = ()
+    """How much a caller weighs against the others where they share; 1 where nothing is said."""
+    quotas: _Quotas = ()
+    """What a caller may have: concurrency, requests_per_s, rows_per_s (burst_s: at once), as in `* concurrency=8`."""
+
+    def options(self) -> CallerOptions | None:
+        """Return what admission, fairness and the wire take; None where callers are not told apart."""
+        if self.by == "off":
+            return None
+        quotas = dict(quota_of(line) for line in self.quotas)
+        quota = quotas.pop(EVERYBODY_ELSE, QuotaOptions())
+        fairness = FairnessOptions(dict(weight_of(line) for line in self.weights))
+        return CallerOptions(CallerKey(self.by), self.metadata_key, fairness, quotas, quota)
 
 
 class LifecycleSettings(_Section):
@@ -216,6 +263,7 @@ class Settings(_Section):
     limits: LimitSettings = LimitSettings()
     batching: BatchingSettings = BatchingSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+    callers: CallersSettings = CallersSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
     tls: TlsSettings = TlsSettings()
     admin: AdminSettings = AdminSettings()

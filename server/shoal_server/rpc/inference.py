@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from shoal_server.batching.ticket import Outputs
 from shoal_server.errors import InternalError, ShoalError
+from shoal_server.rpc.caller import CallerOf
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
 from shoal_server.rpc.errors import status_of, trailers_of
@@ -35,7 +36,8 @@ class _CallResponder:
 class InferenceHandler:
     """Handles ModelInfer calls, list by list, on the loop."""
 
-    def __init__(self, service: InferenceService, encoder: ResponseEncoder) -> None:
+    def __init__(self, service: InferenceService, encoder: ResponseEncoder, caller_of: CallerOf | None = None) -> None:
+        self._caller_of = caller_of
         self._service = service
         self._encoder = encoder
 
@@ -55,6 +57,8 @@ class InferenceHandler:
         message = call.message
         request = parse(message)
         domain = decode(request, len(message), call.deadline_s)
+        if self._caller_of is not None:
+            domain.caller = self._caller_of(call)
         responder = _CallResponder(call, self._encoder, id_field(request.id), tuple(domain.outputs))
         call.on_cancel(self._service.infer(domain, responder).cancel)
 

@@ -8,6 +8,8 @@ from shoal.methods import METHODS
 from shoal_server.batching.batcher import Batcher
 from shoal_server.clock import Clock
 from shoal_server.lifecycle.manager import Manager
+from shoal_server.options import CallerOptions
+from shoal_server.rpc.caller import caller_of
 from shoal_server.rpc.cold import cold
 from shoal_server.rpc.encode import ResponseEncoder
 from shoal_server.rpc.health import HealthMethods
@@ -29,10 +31,17 @@ _REFLECTION: Final = (
 )
 
 
-def routes(
-    service: InferenceService, manager: Manager[Batcher], readiness: Readiness, clock: Clock, version: str
+def routes(  # noqa: PLR0913 - what the methods are made of
+    service: InferenceService,
+    manager: Manager[Batcher],
+    readiness: Readiness,
+    clock: Clock,
+    version: str,
+    *,
+    callers: CallerOptions | None = None,
 ) -> Routes:
     """Return the routes of the whole protocol; what is published and not routed is UNIMPLEMENTED."""
+    named = caller_of(callers)
     encoder = ResponseEncoder()
     server = ServerMethods(readiness, version)
     model = ModelMethods(manager, clock)
@@ -42,7 +51,7 @@ def routes(
     services = tuple(dict.fromkeys(path.split("/")[1] for path in METHODS if ".v1alpha." not in path))
     reflection = ReflectionMethods(pb.DESCRIPTOR.pool, services)
     return Routes(
-        hot={_INFERENCE + "ModelInfer": InferenceHandler(service, encoder).handle},
+        hot={_INFERENCE + "ModelInfer": InferenceHandler(service, encoder, named).handle},
         cold=dict(
             [
                 cold(_INFERENCE + "ServerLive", pb.ServerLiveRequest, server.live),
@@ -60,7 +69,7 @@ def routes(
             ]
         ),
         streams={
-            _INFERENCE + "ModelStreamInfer": StreamHandler(service, encoder).handle,
+            _INFERENCE + "ModelStreamInfer": StreamHandler(service, encoder, named).handle,
             _HEALTH + "Watch": health.watch,
             **dict.fromkeys(_REFLECTION, reflection.info),
         },

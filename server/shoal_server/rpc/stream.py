@@ -8,6 +8,7 @@ from typing import Final
 from shoal.inference.grpc_service_pb2 import InferParameter, ModelInferResponse, ModelStreamInferResponse
 from shoal_server.batching.ticket import Outputs
 from shoal_server.errors import InternalError, ShoalError
+from shoal_server.rpc.caller import CallerOf
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
 from shoal_server.rpc.errors import PUSHBACK, pushback_ms, status_of, trailers_of
@@ -114,7 +115,8 @@ class _StreamResponder:
 class StreamHandler:
     """Handles one ModelStreamInfer stream per call of ``handle``."""
 
-    def __init__(self, service: InferenceService, encoder: ResponseEncoder) -> None:
+    def __init__(self, service: InferenceService, encoder: ResponseEncoder, caller_of: CallerOf | None = None) -> None:
+        self._caller_of = caller_of
         self._service = service
         self._encoder = encoder
 
@@ -124,6 +126,7 @@ class StreamHandler:
         The caller's metadata ``triton_grpc_error: true`` asks for the first failure to end the stream with its status.
         """
         ends_stream = ("triton_grpc_error", "true") in stream.metadata
+        caller = self._caller_of(stream) if self._caller_of is not None else ""
         under_way: dict[_StreamResponder, Admission] = {}
         answers = _InOrder(stream)
         received = 0
@@ -131,7 +134,7 @@ class StreamHandler:
             while (message := await stream.receive()) is not None:
                 received += 1
                 responder = _StreamResponder(stream, self._encoder, answers, under_way, ends_stream=ends_stream)
-                self._admit(message, stream.deadline_s, responder, under_way)
+                self._admit(message, stream.deadline_s, caller, responder, under_way)
                 await stream.sent(received - MOST_IN_FLIGHT + 1)
             await stream.sent(received)
         finally:
@@ -142,6 +145,7 @@ class StreamHandler:
         self,
         message: bytes,
         deadline_s: float | None,
+        caller: str,
         responder: _StreamResponder,
         under_way: dict[_StreamResponder, Admission],
     ) -> None:
@@ -149,6 +153,7 @@ class StreamHandler:
             request = parse(message)
             responder.know(request.id)
             domain = decode(request, len(message), deadline_s)
+            domain.caller = caller
             responder.want(tuple(domain.outputs))
             under_way[responder] = self._service.infer(domain, responder)
         except ShoalError as error:

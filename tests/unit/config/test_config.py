@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shoal_server.config import OPTIONS, ConfigError, Configuration, Settings, load, split_address
-from shoal_server.options import AdmissionOptions, BatchingOptions, RuntimeOptions
+from shoal_server.options import (
+    AdmissionOptions,
+    BatchingOptions,
+    CallerKey,
+    CallerOptions,
+    FairnessOptions,
+    QuotaOptions,
+    RuntimeOptions,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -291,3 +299,44 @@ def test_every_path_in_a_file_starts_from_where_the_file_is_and_empty_means_none
     file.write_text('[tls]\ncertificate = "server.pem"\nkey = ""')
     tls = load({}, file=file, environ={}).settings.tls
     assert (tls.certificate, tls.key, tls.client_ca) == (tmp_path / "server.pem", None, None)
+
+
+def test_callers_are_told_apart_as_the_file_says(folder: Path) -> None:
+    (folder / "shoal.toml").write_text(
+        '[callers]\nby = "identity"\nweights = ["subject:CN=cart,O=shop=2.5", "dns:a=0.5"]\n'
+        'quotas = ["subject:CN=a b concurrency=4 rows_per_s=10", "* requests_per_s=0.5 burst_s=3"]\n'
+    )
+    options = load({}, environ={}).settings.callers.options()
+    assert options == CallerOptions(
+        CallerKey.IDENTITY,
+        "x-caller-id",
+        FairnessOptions({"subject:CN=cart,O=shop": 2.5, "dns:a": 0.5}),
+        {"subject:CN=a b": QuotaOptions(concurrency=4, rows_per_s=10.0)},
+        QuotaOptions(requests_per_s=0.5, burst_s=3.0),
+    )
+
+
+def test_callers_are_one_by_default() -> None:
+    assert Settings().callers.options() is None
+
+
+@pytest.mark.parametrize("line", ["dns:a", "=1", "dns:a=0", "dns:a=-1", "dns:a=inf", "dns:a=nan", "dns:a=x"])
+def test_a_weight_that_is_none_is_refused(line: str) -> None:
+    assert "callers.weights must be a list of NAME=WEIGHT, above 0" in complaint({"callers.weights": line})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "dns:a",
+        "concurrency=4",
+        "dns:a concurrency=-1",
+        "dns:a concurrency=1.5",
+        "dns:a speed=1",
+        "dns:a burst_s=0",
+        "dns:a rows_per_s=inf",
+        "dns:a concurrency=1 concurrency=2",
+    ],
+)
+def test_a_quota_that_is_none_is_refused(line: str) -> None:
+    assert "callers.quotas must be a list of NAME LIMIT=NUMBER" in complaint({"callers.quotas": line})
