@@ -43,3 +43,29 @@ def quiet_latencies_s(slots: int, *, hot: bool, seed: int) -> list[float]:
 def test_a_quiet_model_is_not_starved_by_a_hot_one(slots: int, seed: int) -> None:
     alone, beside = (quiet_latencies_s(slots, hot=hot, seed=seed) for hot in (False, True))
     assert beside[198] <= 2 * alone[198] + 1e-6, f"p99: {beside[198]:.4f} s beside, {alone[198]:.4f} s alone"
+
+
+def test_a_quiet_model_waits_for_no_more_than_one_batch_however_many_are_hot(seed: int) -> None:
+    """Four hot models would each be served before it, if turns went by the order of asking."""
+    took: list[float] = []
+
+    async def test(core: Core) -> None:
+        random = Random(seed)
+        sent: list[tuple[float, Sent]] = []
+        for number in range(30):
+            for hot in range(4):
+                for _ in range(random.randrange(40, 100)):
+                    core.send(number, f"hot{hot}")
+            sent.append((core.loop.time(), core.send(number, "quiet")))
+            await wait(random.uniform(15, 25) * RUN_S)
+        await wait(60)
+        # Of the first, nobody knows that it is quiet.
+        took.extend(sorted(one.answer.at_s - at_s for at_s, one in sent[1:]))
+
+    run_core(
+        test,
+        *(definition(name, batching=BATCHING) for name in ("hot0", "hot1", "hot2", "hot3", "quiet")),
+        make=lambda core, *_: FakeModel(threads=core.threads, speed=Speed(RUN_S)),
+        seed=seed,
+    )
+    assert took[-1] <= 2 * RUN_S + 1e-6, "what runs when it comes, and its own batch"

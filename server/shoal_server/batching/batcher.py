@@ -61,6 +61,7 @@ class Batcher:
         self.batches = runner.signature.batched
         self.instances = instances
         self._slots = slots
+        self._slot_account = slots.account(self.pump)
         self._executor = executor
         self._clock = clock
         self._observer = observer
@@ -138,7 +139,7 @@ class Batcher:
                 break
         if isinstance(decision, WakeAt):
             if may_start > 0 and not slots.free:
-                slots.wait(self.pump)
+                slots.wait(self._slot_account)
             self._wake_at(decision.at_s)
 
     def hurry(self) -> None:
@@ -159,7 +160,7 @@ class Batcher:
     def close(self) -> None:
         """Stop the timers; nothing waits and nothing runs any more."""
         assert not self._backlog, "a batcher is closed when its last ticket is settled"
-        self._slots.forget(self.pump)
+        self._slots.forget(self._slot_account)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -179,7 +180,7 @@ class Batcher:
         work = BatchExecution(self.origin, self.runner, self.options, dispatch.entries)
         rows = dispatch.rows
         running = _Running(work, rows, now, self.forecast.started(now, rows), pressed=bool(self._backlog))
-        self._slots.take()
+        self._slots.take(self._slot_account)
         self._running[running] = None
         try:
             running.execution = self._executor.submit(work, lambda report: self._ended(running, report))
@@ -212,7 +213,7 @@ class Batcher:
             self.batches = False
             self._tell(BatchingStopped(model, version))
         self._settled(tickets)
-        self._slots.give_back()
+        self._slots.give_back(self._slot_account, now - running.dispatched_s)
 
     def _abandon_hung(self, now: float) -> None:
         """Give up executions past the limit: their members are answered, their slots and threads made good."""

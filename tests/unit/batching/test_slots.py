@@ -1,6 +1,6 @@
 import pytest
 
-from shoal_server.batching.slots import Slots
+from shoal_server.batching.slots import MOST_OWED_S, Account, Slots
 
 
 class Waiter:
@@ -10,102 +10,161 @@ class Waiter:
         self.slots = slots
         self.wants = wants
         self.log = log
+        self.account = slots.account(self.pump)
 
     def pump(self) -> None:
         self.log.append(self)
         while self.wants and self.slots.free:
             self.wants -= 1
-            self.slots.take()
+            self.slots.take(self.account)
         if self.wants:
-            self.slots.wait(self.pump)
+            self.slots.wait(self.account)
 
 
-def test_slots_are_handed_round_robin_to_those_who_wait() -> None:
+def taken(slots: Slots, count: int = 1) -> Account:
+    """Let somebody else take so many slots; return his account."""
+    other = slots.account(lambda: None)
+    for _ in range(count):
+        slots.take(other)
+    return other
+
+
+def test_slots_go_in_turns_to_those_who_wait_and_have_had_as_much() -> None:
     slots, log = Slots(1), list[Waiter]()
-    slots.take()
+    holder = taken(slots)
     waiters = [Waiter(slots, wants=2, log=log) for _ in range(3)]
     for waiter in waiters:
-        slots.wait(waiter.pump)
+        slots.wait(waiter.account)
+    slots.give_back(holder, 1.0)
     for _ in range(6):
-        slots.give_back()
+        slots.give_back(log[-1].account, 1.0)
     assert log == waiters + waiters
-    assert slots.free == 0
-    slots.give_back()
     assert slots.free == 1
+
+
+def test_whoever_has_kept_slots_for_less_time_goes_first() -> None:
+    slots, log = Slots(1), list[Waiter]()
+    slow, quick = (Waiter(slots, 500, log) for _ in range(2))
+    slow.pump()
+    quick.pump()
+    log.clear()
+    slots.give_back(slow.account, 0.5)
+    for _ in range(40):
+        slots.give_back(log[-1].account, 0.5 if log[-1] is slow else 0.1)
+    assert log.count(quick) == pytest.approx(5 * log.count(slow), abs=6)
+
+
+def test_a_quiet_one_goes_before_all_who_wait_again() -> None:
+    slots, log = Slots(1), list[Waiter]()
+    hot = [Waiter(slots, 10, log) for _ in range(4)]
+    for waiter in hot:
+        waiter.pump()
+    for _ in range(7):
+        running = next(waiter for waiter in hot if waiter.account.running)
+        slots.give_back(running.account, 0.1)
+    quiet = Waiter(slots, 1, log)
+    quiet.pump()
+    running = next(waiter for waiter in hot if waiter.account.running)
+    slots.give_back(running.account, 0.1)
+    assert log[-1] is quiet
+
+
+def test_who_was_quiet_has_saved_nothing_up() -> None:
+    slots, log = Slots(1), list[Waiter]()
+    hot, quiet = Waiter(slots, 100, log), Waiter(slots, 100, log)
+    hot.pump()
+    for _ in range(50):
+        slots.give_back(hot.account, 0.1)
+    quiet.pump()
+    log.clear()
+    for _ in range(10):
+        slots.give_back((hot if hot.account.running else quiet).account, 0.1)
+    assert log.count(quiet) == pytest.approx(5, abs=1)
+
+
+def test_one_batch_that_hung_costs_no_more_than_a_second_of_waiting() -> None:
+    slots, log = Slots(1), list[Waiter]()
+    hung, other = Waiter(slots, 2, log), Waiter(slots, 1000, log)
+    hung.pump()
+    other.pump()
+    log.clear()
+    slots.give_back(hung.account, 60.0)
+    while log[-1] is other:
+        slots.give_back(other.account, 0.1)
+    assert len(log) <= MOST_OWED_S / 0.1 + 2
 
 
 def test_a_waiter_that_has_no_use_for_a_slot_passes_it_on() -> None:
     slots, log = Slots(1), list[Waiter]()
-    slots.take()
+    holder = taken(slots)
     idle, busy, last = (Waiter(slots, wants, log) for wants in (0, 1, 1))
     for waiter in (idle, busy, last):
-        slots.wait(waiter.pump)
-    slots.give_back()
+        slots.wait(waiter.account)
+    slots.give_back(holder, 0.0)
     assert log == [idle, busy]
     assert slots.free == 0
 
 
 def test_where_nobody_wants_a_slot_it_stays_free() -> None:
     slots, log = Slots(2), list[Waiter]()
-    slots.take()
-    slots.take()
+    holder = taken(slots, 2)
     waiters = [Waiter(slots, 0, log) for _ in range(3)]
     for waiter in waiters:
-        slots.wait(waiter.pump)
-    slots.give_back()
+        slots.wait(waiter.account)
+    slots.give_back(holder, 0.0)
     assert slots.free == 1
     assert log == waiters
 
 
 def test_one_slot_that_is_given_back_may_be_several_by_the_time_a_waiter_is_called() -> None:
     slots, log = Slots(2), list[Waiter]()
-    slots.take()
-    slots.take()
+    holder = taken(slots, 2)
     greedy = Waiter(slots, 2, log)
-    slots.wait(slots.give_back)  # a waiter whose own work ends just then
-    slots.wait(greedy.pump)
-    slots.give_back()
+    ending = slots.account(lambda: slots.give_back(holder, 0.0))  # a waiter whose own work ends just then
+    slots.wait(ending)
+    slots.wait(greedy.account)
+    slots.give_back(holder, 0.0)
     assert greedy.wants == 0
     assert slots.free == 0
 
 
 def test_asking_twice_is_asking_once_and_keeps_the_place() -> None:
     slots, log = Slots(1), list[Waiter]()
-    slots.take()
+    holder = taken(slots)
     first, second = Waiter(slots, 1, log), Waiter(slots, 1, log)
     for waiter in (first, second, first):
-        slots.wait(waiter.pump)
-    slots.give_back()
-    slots.give_back()
-    slots.give_back()
+        slots.wait(waiter.account)
+    slots.give_back(holder, 0.0)
+    slots.give_back(first.account, 0.0)
+    slots.give_back(second.account, 0.0)
     assert log == [first, second]
 
 
 def test_who_is_forgotten_is_not_called() -> None:
     slots, log = Slots(1), list[Waiter]()
-    slots.take()
+    holder = taken(slots)
     waiter = Waiter(slots, 1, log)
-    slots.wait(waiter.pump)
-    slots.forget(waiter.pump)
-    slots.forget(waiter.pump)
-    slots.give_back()
+    slots.wait(waiter.account)
+    slots.forget(waiter.account)
+    slots.forget(waiter.account)
+    slots.give_back(holder, 0.0)
     assert log == []
 
 
 def test_taking_what_is_not_free_is_a_bug() -> None:
     slots = Slots(1)
-    slots.take()
+    holder = taken(slots)
     with pytest.raises(AssertionError, match="a slot is taken only where one is free"):
-        slots.take()
+        slots.take(holder)
 
 
 def test_giving_back_what_was_not_taken_is_a_bug() -> None:
+    slots = Slots(1)
     with pytest.raises(AssertionError, match="a slot is given back once"):
-        Slots(1).give_back()
+        slots.give_back(slots.account(lambda: None), 0.0)
 
 
 def test_slots_describe_themselves() -> None:
     slots = Slots(3)
-    slots.take()
-    slots.wait(print)
+    slots.wait(taken(slots))
     assert repr(slots) == "<Slots 2 of 3 free, 1 waiting>"
