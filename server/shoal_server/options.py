@@ -36,6 +36,7 @@ class BatchingOptions:
     ``priority_levels``: how many levels of importance requests may have, 1 to 64 (1: all are alike).
     ``default_priority``: the level of a request that names none, 1 (first) to ``priority_levels``.
     ``aging_s``: by how much a request of one level goes before one of the next that came at the same time, >= 0.
+    ``adaptive_limit``: whether requests inside are bounded by what keeps them from queueing for long, too.
     ``execution_limit_s``: when a running batch is given up and its thread replaced, > 0.
     """
 
@@ -54,6 +55,7 @@ class BatchingOptions:
     priority_levels: int = 1
     default_priority: int = 1
     aging_s: float = 0.1
+    adaptive_limit: bool = False
     execution_limit_s: float = 60.0
 
     def padded(self, rows: int) -> int:

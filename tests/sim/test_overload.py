@@ -38,7 +38,9 @@ class Course:
         return self.in_time / LOAD_S
 
 
-def played(load: float, *, slots: int, seed: int, deadline_s: float = DEADLINE_S) -> Course:
+def played(
+    load: float, *, slots: int, seed: int, deadline_s: float = DEADLINE_S, adaptive_limit: bool = False
+) -> Course:
     """Offer ``load`` times the capacity, open loop; callers leave at their deadlines."""
     course = Course()
     random = Random(seed)
@@ -83,14 +85,14 @@ def played(load: float, *, slots: int, seed: int, deadline_s: float = DEADLINE_S
         course.wasted = len(computed) - served
         sent.clear()
         await offer(0.5 * CAPACITY_HZ * slots, 1.0)
-        await wait(1)
+        await wait(1 + deadline_s)
         course.after_s = [one.responder.answer.at_s - at_s for at_s, one in sent if one.responder.answers]
         assert len(course.after_s) == len(sent), "after the load, everybody is answered"
 
     noise = Random(seed + 1)
     run_core(
         test,
-        definition("m", batching=BatchingOptions(max_rows=MAX_ROWS)),
+        definition("m", batching=BatchingOptions(max_rows=MAX_ROWS, adaptive_limit=adaptive_limit)),
         slots=slots,
         make=lambda core, *_: FakeModel(
             threads=core.threads,
@@ -116,3 +118,11 @@ def test_under_overload_the_pushback_is_the_time_in_which_the_line_would_clear(s
     pushbacks_s = sorted(played(3.0, slots=1, seed=seed).pushbacks_s)
     # The line is as long as deadlines allow, 0.1 s, so half of it is gone in half of that.
     assert 0.5 * DEADLINE_S / 2 < pushbacks_s[len(pushbacks_s) // 2] < DEADLINE_S
+
+
+def test_with_an_adaptive_limit_callers_without_deadlines_do_not_queue_for_long_either(seed: int) -> None:
+    patient = played(3.0, slots=1, seed=seed, deadline_s=50.0)
+    bounded = played(3.0, slots=1, seed=seed, deadline_s=50.0, adaptive_limit=True)
+    assert patient.latest_s > 2.0, "the line grows as long as the load lasts"
+    assert bounded.latest_s < 0.2
+    assert bounded.answered > 0.95 * CAPACITY_HZ * LOAD_S

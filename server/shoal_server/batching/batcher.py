@@ -8,6 +8,7 @@ from shoal_server.batching.backlog import Backlog, Dispatch, TooLate, WakeAt
 from shoal_server.batching.execution import BatchExecution, Report, Runner
 from shoal_server.batching.executor import Execution, Executor
 from shoal_server.batching.forecast import Forecast
+from shoal_server.batching.limit import AdaptiveLimit, LimitBounds
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.statistics import Statistics
 from shoal_server.batching.ticket import Origin, Ticket
@@ -68,6 +69,7 @@ class Batcher:
         self._settled = settled
         self._broken = broken
         self.forecast = Forecast(options, min(instances, slots.total), runner.timings)
+        self._limit = AdaptiveLimit(LimitBounds(least=options.max_rows)) if options.adaptive_limit else None
         self._backlog: Backlog[Ticket] = Backlog(options, self.forecast, fairness)
         self._running: dict[_Running, None] = {}
         self._hung_in_a_row = 0
@@ -91,6 +93,11 @@ class Batcher:
         """Batches under way."""
         return len(self._running)
 
+    @property
+    def _inside(self) -> int:
+        """Requests in the line and in batches under way."""
+        return len(self._backlog) + sum([len(running.work.tickets) for running in self._running])
+
     def offer(self, ticket: Ticket) -> None:
         """Take a ticket; ``pump`` must follow.
 
@@ -100,6 +107,9 @@ class Batcher:
         """
         if not self.batches:
             ticket.key = None
+        if self._limit is not None and self._inside >= self._limit.limit:
+            text = f"model '{self.origin.model}' is overloaded: it takes {self._limit.limit} requests at once now"
+            raise Overloaded(text, retry_after_s=self.forecast.drain_s(self._backlog.rows / 2))
         try:
             self._backlog.offer(ticket)
         except Overloaded as error:
@@ -172,6 +182,8 @@ class Batcher:
 
     def _fail_late(self, tickets: Sequence[Ticket], why: str, now: float) -> None:
         for ticket in tickets:
+            if self._limit is not None:
+                self._limit.on_sample(now - ticket.arrived_s, self._inside, dropped=True)
             ticket.fail(DeadlineExceeded(why))
             self.statistics.failed(ticket, now)
         self._settled(tickets)
@@ -202,8 +214,12 @@ class Batcher:
 
     def _finish(self, running: _Running, report: Report, now: float) -> None:
         """Count an execution whose members are answered, settle them, and free its slot."""
-        del self._running[running]
         tickets = running.work.tickets
+        if self._limit is not None:
+            inside = self._inside
+            for ticket in tickets:
+                self._limit.on_sample(now - ticket.arrived_s, inside, dropped=not ticket.ok)
+        del self._running[running]
         self.statistics.executed(tickets, report, running.dispatched_s, now)
         self.forecast.ended(now, running.ends_s, running.rows, pressed=running.pressed)
         model, version, _uid = self.origin

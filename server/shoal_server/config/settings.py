@@ -135,6 +135,8 @@ class BatchingSettings(_Section):
     """How long a request may ask to wait, by its parameter `timeout`, in place of the two limits above."""
     aging_ms: _Delay = _BATCHING.aging_s * 1000
     """By how much one priority goes before the next: the least of L levels waits (L - 1) times that longer, at most."""
+    adaptive_limit: bool = _BATCHING.adaptive_limit
+    """Bounds each model's requests by how long they take; for callers without deadlines, who else queue for long."""
     execution_limit_s: _Timeout = _BATCHING.execution_limit_s
     """When a batch that still runs is given up: its requests fail and its thread is replaced."""
 
@@ -147,6 +149,7 @@ class BatchingSettings(_Section):
             queue_limit_s=self.queue_limit_s,
             max_timeout_s=self.max_timeout_s,
             aging_s=self.aging_ms / 1000,
+            adaptive_limit=self.adaptive_limit,
             execution_limit_s=self.execution_limit_s,
         )
 

@@ -72,6 +72,9 @@ class BatchingTable(_Table):
     aging_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
         None, description="milliseconds by which one level goes before the next, >= 0 (default 100)"
     )
+    adaptive_limit: bool | None = Field(
+        None, description="true or false: whether requests inside are bounded by what they take, too (default false)"
+    )
     execution_limit_s: Positive | None = Field(
         None, description="seconds after which a running batch is given up, > 0 (default 60)"
     )

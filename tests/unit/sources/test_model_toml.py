@@ -47,6 +47,7 @@ max_timeout_s = 2
 priority_levels = 5
 default_priority = 4
 aging_ms = 20
+adaptive_limit = true
 execution_limit_s = 5
 
 [runtime]
@@ -76,6 +77,7 @@ def test_every_option_reaches_the_settings(apply: Apply) -> None:
             priority_levels=5,
             default_priority=4,
             aging_s=0.02,
+            adaptive_limit=True,
             execution_limit_s=5.0,
         ),
         runtime=RuntimeOptions(instances=2, intra_op_threads=4),
