@@ -9,6 +9,7 @@ import pytest
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_server.errors import LoadFailed
+from shoal_server.sources import StateFolder
 from shoal_testing import models
 from shoal_testing.operator import Operator
 from shoal_testing.refusals import assert_refused
@@ -77,8 +78,8 @@ def test_a_model_that_has_gone_is_listed_with_what_was_wanted_of_it(folder: Path
 
 
 def test_where_nothing_can_be_written_a_change_is_made_and_said_to_be_unrecorded(folder: Path) -> None:
-    (folder / ".shoal").write_text("in the way")
     with running_server(folder) as running, Operator(running.address) as operator:
+        (folder / ".shoal").write_text("in the way")
         told = operator.swap("m", 2)
         assert (told.done.changed, told.done.current_version, told.done.recorded) == (True, 2, False)
         assert ".shoal cannot be written" in told.done.remarks[0]
@@ -89,9 +90,9 @@ def test_where_nothing_can_be_written_a_change_is_made_and_said_to_be_unrecorded
 
 def test_where_the_state_must_be_written_a_change_that_cannot_be_is_refused(folder: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    state.write_text("in the way")
     lifecycle = {"state": state}
     with running_server(folder, lifecycle=lifecycle) as running, Operator(running.address) as operator:
+        state.write_text("in the way")
         told = operator.swap("m", 2)
         assert_refused(told.outcome, "FAILED_PRECONDITION", "cannot be written")
         assert not told.begun
@@ -127,8 +128,9 @@ def test_a_single_file_keeps_its_state_beside_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2, "models": {}}', '{"format": 1}'])
-def test_a_state_that_cannot_be_understood_fails_the_start_and_says_what_to_do(folder: Path, text: str) -> None:
+def test_a_state_that_cannot_be_understood_is_refused_and_the_text_says_what_to_do(folder: Path, text: str) -> None:
     (folder / ".shoal").mkdir()
     (folder / ".shoal" / "desired.json").write_text(text)
+    store = StateFolder(folder / ".shoal", required=False)
     with pytest.raises(LoadFailed, match=r"desired.json, which says .* cannot be used: .* Put a good copy"):
-        current(folder)
+        store.read()
