@@ -18,13 +18,15 @@ import grpc.aio
 from shoal_server.clock import Clock
 from shoal_server.mailbox import Mailbox
 from shoal_server.transport.grpcio_calls import Context, GrpcioCall, GrpcioStream
-from shoal_server.transport.port import Call, Routes, Status, Stream
+from shoal_server.transport.grpcio_tls import RenewableCredentials
+from shoal_server.transport.port import Call, Routes, Status, Stream, TlsMaterial
 
 _log = logging.getLogger(__name__)
 
 _grpc_log = logging.getLogger("grpc._cython.cygrpc")
 
 _BUG: Final = "internal error"
+_AGE_JITTER: Final = 1.1  # gRPC ends a connection at its age plus or minus a tenth, so that not all end at once
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -35,24 +37,30 @@ class GrpcioOptions:
 
     ``max_message_bytes`` bounds a request's message and ``max_metadata_bytes`` its headers. ``max_calls`` bounds the
     calls under way at once: beyond it grpc itself refuses with RESOURCE_EXHAUSTED, so it lies above what admission
-    lets in.
+    lets in. With TLS a connection takes no new calls once it is ``max_connection_age_s`` old (0: never that), and what
+    is under way on it has ``connection_grace_s`` more.
     """
 
     address: str
     max_message_bytes: int
     max_metadata_bytes: int
     max_calls: int
+    max_connection_age_s: float = 0.0
+    connection_grace_s: float = 30.0
 
 
 class GrpcioTransport:
-    """One listener without TLS. Made, started and stopped on one loop."""
+    """One listener, without TLS where there is no ``tls``. Made, started and stopped on one loop."""
 
-    def __init__(self, options: GrpcioOptions, routes: Routes, clock: Clock, mailbox: Mailbox) -> None:
+    def __init__(
+        self, options: GrpcioOptions, routes: Routes, clock: Clock, mailbox: Mailbox, tls: TlsMaterial | None = None
+    ) -> None:
         self._options = options
         self._clock = clock
         self._mailbox = mailbox
         self._routes = routes
         self._news = _News()
+        self._tls = None if tls is None else RenewableCredentials(tls)
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
@@ -67,6 +75,7 @@ class GrpcioTransport:
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                *(_ages(options) if tls is not None else ()),
             ],
             maximum_concurrent_rpcs=options.max_calls,
         )
@@ -83,12 +92,20 @@ class GrpcioTransport:
         """
         host, _colon, port = self._options.address.rpartition(":")
         try:
-            bound = self._server.add_insecure_port(self._options.address)
+            if self._tls is None:
+                bound = self._server.add_insecure_port(self._options.address)
+            else:
+                bound = self._server.add_secure_port(self._options.address, self._tls.credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._options.address}: {_reason(host, int(port))}") from error
         _grpc_log.addFilter(self._news)
         await self._server.start()
         return f"{host}:{bound}"
+
+    def renew(self, material: TlsMaterial) -> None:
+        """Use this in all handshakes from now on; from any thread. Connections that there are stay until their age."""
+        assert self._tls is not None, "a listener without TLS has nothing to renew"
+        self._tls.renew(material)
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those under way end within ``grace_s``, then end them."""
@@ -168,6 +185,15 @@ class _News(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith("ExecuteBatchError raised in core")
+
+
+def _ages(options: GrpcioOptions) -> tuple[tuple[str, int], ...]:
+    if not options.max_connection_age_s:
+        return ()
+    return (
+        ("grpc.max_connection_age_ms", max(1, int(1000 * options.max_connection_age_s / _AGE_JITTER))),
+        ("grpc.max_connection_age_grace_ms", int(1000 * options.connection_grace_s)),
+    )
 
 
 def _reason(host: str, port: int) -> str:

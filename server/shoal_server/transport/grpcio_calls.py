@@ -10,6 +10,7 @@ import grpc.aio
 
 from shoal_server.clock import Clock
 from shoal_server.mailbox import Mailbox
+from shoal_server.transport.peer_certificate import identity_of_pem
 from shoal_server.transport.port import Metadata, Peer, Status
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
@@ -36,8 +37,9 @@ class Exchange:
 
     @property
     def peer(self) -> Peer:
-        """Who calls."""
-        return Peer(self._context.peer())
+        """Who calls; looked up when it is asked for, as most calls are handled without."""
+        certificates = self._context.auth_context().get("x509_pem_cert", ())
+        return Peer(self._context.peer(), next((identity_of_pem(pem) for pem in certificates), ""))
 
     def _end(self, status: Status, text: str, trailers: Metadata) -> None:
         """Set how the call ends; on the loop."""
