@@ -95,6 +95,39 @@ class OperationEnded:
     steps: tuple[StepTaken, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CertificateRenewed:
+    """The files held a new certificate or CA, which all handshakes use from now on; ``about`` says whose it is."""
+
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRefused:
+    """The files hold what cannot be used; the certificate in use stays. ``problem`` names the file."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateExpiring:
+    """A certificate in use is about to expire; ``left_s`` is at most 0 where it has expired."""
+
+    what: str
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AdminDecided:
+    """A call that changes what is served was let in or refused; ``reason`` says why where it was refused."""
+
+    method: str
+    identity: str
+    peer: str
+    allowed: bool
+    reason: str
+
+
 Event = (
     VersionChanged
     | CurrentChosen
@@ -104,6 +137,10 @@ Event = (
     | ExecutionAbandoned
     | MemoryKept
     | OperationEnded
+    | CertificateRenewed
+    | CertificateRefused
+    | CertificateExpiring
+    | AdminDecided
 )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import typer
 
 from shoal_server import app
-from shoal_server.cli.failure import Failure
+from shoal_server.cli.failure import MISUSED, Failure
 from shoal_server.cli.flags import with_settings
-from shoal_server.config import Configuration, Settings
+from shoal_server.config import ConfigError, Configuration, Settings
 from shoal_server.errors import LoadFailed
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop]
@@ -29,7 +29,8 @@ def _serve(configuration: Configuration) -> int:
 
     Example:
         shoal serve model.onnx
-        shoal serve models --address 0.0.0.0:8001 --batching-delay-ms 2
+        shoal serve models --batching-delay-ms 2
+        shoal serve models --address 0.0.0.0:8001 --tls-certificate server.pem --tls-key server.key
 
     Each flag may also stand in shoal.toml, or as a variable (--limits-max-rows: SHOAL_LIMITS__MAX_ROWS). Flags are
     strongest, then variables. `shoal config` shows what is in force.
@@ -39,9 +40,9 @@ def _serve(configuration: Configuration) -> int:
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(app.serve(settings, announce=typer.echo))
-    except OSError as error:
-        raise Failure(f"{error}; choose another by --address HOST:PORT, where port 0 takes any free one") from error
-    except LoadFailed as error:
+    except ConfigError as error:
+        raise Failure(str(error), MISUSED) from error
+    except (OSError, LoadFailed) as error:
         raise Failure(str(error)) from error
 
 

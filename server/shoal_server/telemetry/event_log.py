@@ -5,8 +5,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from shoal_server.events import (
+    AdminDecided,
     BatchingStopped,
+<<<<<<< HEAD
     CurrentChosen,
+=======
+    CertificateExpiring,
+    CertificateRefused,
+    CertificateRenewed,
+>>>>>>> 06fbf88 (Renew certificates, and guard what operators do)
     Event,
     ExecutionAbandoned,
     ExecutionBroken,
@@ -49,6 +56,7 @@ class EventLog:
                     members,
                     limit_s,
                 )
+<<<<<<< HEAD
             case MemoryKept(model, version, size_bytes, returned_bytes):
                 _log.warning(
                     "model %s version %d: its files have %d MB, and unloading it gave back %d MB",
@@ -65,6 +73,31 @@ class EventLog:
                     _log.warning("%s failed after %.3g s: %s", what, event.seconds, event.problem)
                 else:
                     _log.info("%s: %s, %.3g s", what, event.outcome, event.seconds)
+=======
+            case _:
+                _log_security(event)
+
+
+def _log_security(event: CertificateRenewed | CertificateRefused | CertificateExpiring | AdminDecided) -> None:
+    match event:
+        case CertificateRenewed(about):
+            _log.info("new handshakes use the certificate of %s", about)
+        case CertificateRefused(problem):
+            _log.error("the certificate in use is kept, as the new one cannot be used: %s", problem)
+        case CertificateExpiring(what, left_s) if left_s > 0:
+            _log.warning("%s expires in %s", what, _days(left_s))
+        case CertificateExpiring(what, left_s):
+            _log.error("%s has expired: callers will refuse it, or be refused", what)
+        case AdminDecided(method, identity, peer, allowed, reason):
+            # %r: a certificate's names are its CA's words, and must not begin a line of their own.
+            level, verdict = (logging.INFO, "allowed") if allowed else (logging.WARNING, "refused")
+            why = f": {reason!r}" if reason else ""
+            _log.log(level, "admin call %s %s for %r from %s%s", method, verdict, identity or "nobody", peer, why)
+
+
+def _days(left_s: float) -> str:
+    return f"{left_s / 86_400:.0f} days" if left_s >= 2 * 86_400 else f"{left_s / 3600:.1f} hours"
+>>>>>>> 06fbf88 (Renew certificates, and guard what operators do)
 
 
 class Observers:
