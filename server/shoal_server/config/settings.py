@@ -152,7 +152,7 @@ class TlsSettings(_Section):
     client_ca: _OptionalPath = None
     """The CAs whose certificates callers must show; none lets callers in without one."""
     max_connection_age_s: _Age = 3600.0
-    """When a connection is replaced, so that a certificate that was withdrawn is not used for ever; 0 never does."""
+    """When a connection is replaced, so that a withdrawn certificate is not used for ever; streams get grace_s more."""
 
 
 class AdminSettings(_Section):
@@ -162,6 +162,19 @@ class AdminSettings(_Section):
     """Where the admin service listens; by default where everything else does."""
     identities: _Names = ()
     """Who may call it: spiffe://DOMAIN/PATH, dns:NAME or subject:CN=NAME, each as `shoal certs show FILE` prints it."""
+
+
+class ClientSettings(_Section):
+    """How the commands that call a server, such as `shoal models`, do it; a server itself does not care."""
+
+    ca: _OptionalPath = None
+    """The CA of the server's certificate; with it, calls are made by TLS."""
+    certificate: _OptionalPath = None
+    """The certificate that says who calls, for servers that want one (mTLS)."""
+    key: _OptionalPath = None
+    """The private key of that certificate."""
+    server_name: str = ""
+    """The name in the server's certificate, where it is not that of the address."""
 
 
 class ProbeSettings(_Section):
@@ -211,3 +224,4 @@ class Settings(_Section):
     admin: AdminSettings = AdminSettings()
     probe: ProbeSettings = ProbeSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    client: ClientSettings = ClientSettings()

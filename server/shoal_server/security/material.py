@@ -81,6 +81,17 @@ def read(files: TlsFiles) -> Contents:
     return Contents(TlsMaterial(certificate, key, client_ca), digest.hexdigest())
 
 
+def certificates_in(path: Path) -> bytes:
+    """Return the bytes of a file of certificates.
+
+    Raises:
+        UnusableMaterial: it cannot be read, or holds something else.
+    """
+    content = _bytes(path)
+    _certificates(path, content)
+    return content
+
+
 def checked(files: TlsFiles, contents: Contents, now_epoch_s: float) -> Material:
     """Return the material that the bytes are, good for handshakes now.
 

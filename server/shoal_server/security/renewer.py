@@ -47,10 +47,8 @@ class Renewer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what it does takes milliseconds. Does nothing where it was not started."""
+        """Look no more. Does not wait for a look that is under way: on a share that hangs it may never end."""
         self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join()
 
     def look(self) -> None:
         """Look once."""
@@ -86,7 +84,7 @@ class Renewer:
             try:
                 self.look()
             except Exception:  # noqa: BLE001 - the certificates in use stay good, and the next look may go better
-                if not failing:
+                if not failing and not self._stop.is_set():
                     _log.exception("looking at the certificates failed; trying again every %g s", LOOK_EVERY_S)
                 failing = True
             else:

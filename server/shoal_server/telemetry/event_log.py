@@ -7,13 +7,10 @@ from typing import Final
 from shoal_server.events import (
     AdminDecided,
     BatchingStopped,
-<<<<<<< HEAD
-    CurrentChosen,
-=======
     CertificateExpiring,
     CertificateRefused,
     CertificateRenewed,
->>>>>>> 06fbf88 (Renew certificates, and guard what operators do)
+    CurrentChosen,
     Event,
     ExecutionAbandoned,
     ExecutionBroken,
@@ -56,7 +53,6 @@ class EventLog:
                     members,
                     limit_s,
                 )
-<<<<<<< HEAD
             case MemoryKept(model, version, size_bytes, returned_bytes):
                 _log.warning(
                     "model %s version %d: its files have %d MB, and unloading it gave back %d MB",
@@ -73,7 +69,6 @@ class EventLog:
                     _log.warning("%s failed after %.3g s: %s", what, event.seconds, event.problem)
                 else:
                     _log.info("%s: %s, %.3g s", what, event.outcome, event.seconds)
-=======
             case _:
                 _log_security(event)
 
@@ -97,7 +92,6 @@ def _log_security(event: CertificateRenewed | CertificateRefused | CertificateEx
 
 def _days(left_s: float) -> str:
     return f"{left_s / 86_400:.0f} days" if left_s >= 2 * 86_400 else f"{left_s / 3600:.1f} hours"
->>>>>>> 06fbf88 (Renew certificates, and guard what operators do)
 
 
 class Observers:
