@@ -1,0 +1,81 @@
+"""An event loop on a thread of its own, for callers who have none."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
+
+from shoal_client.errors import ClientClosed
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_LEAVE_S: Final = 10.0
+
+
+class LoopThread:
+    """Runs coroutines for any number of threads. Start it once, stop it once."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_report)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Begin a coroutine on the loop.
+
+        Raises:
+            ClientClosed: the loop has ended, or its own thread asks, which would wait for itself.
+        """
+        if not self._thread.is_alive() or threading.current_thread() is self._thread:
+            work.close()
+            raise ClientClosed(
+                "the client is not open: use it inside `with`"
+                if not self._thread.is_alive()
+                else "a blocking client cannot be used from its own callbacks"
+            )
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for it; who is interrupted meanwhile (Ctrl-C) cancels it."""
+        future = self.submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """End the loop, and everything on it."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_LEAVE_S)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        finally:
+            self._loop.close()
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # grpc.aio shares one file descriptor between all loops of a process: whoever reads it second finds it empty, which
+    # it reports as an error of the loop and which is none.
+    if isinstance(context.get("exception"), BlockingIOError):
+        _log.debug("a wake-up of gRPC was for another event loop")
+        return
+    loop.default_exception_handler(context)
