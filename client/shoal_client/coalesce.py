@@ -167,13 +167,12 @@ class Coalescer:
                 self._look_soon(key, lane)
 
     async def _together(self, key: object, lane: _Lane, members: Sequence[_Member]) -> None:
-        """Answer everybody who is still there: by one request, or if that cannot be by two of half as many."""
+        """Answer everybody who is still there: by one request, or if that cannot be, by smaller ones at once."""
         present = [member for member in members if not member.future.done()]
         if present and not await self._as_one(key, lane, present):
-            middle = 1 if key in self._apart else len(present) // 2
-            await asyncio.gather(
-                self._together(key, lane, present[:middle]), self._together(key, lane, present[middle:])
-            )
+            size = 1 if key in self._apart else (len(present) + 1) // 2
+            parts = [present[start : start + size] for start in range(0, len(present), size)]
+            await asyncio.gather(*[self._together(key, lane, part) for part in parts])
 
     async def _as_one(self, key: object, lane: _Lane, members: Sequence[_Member]) -> bool:
         """Send members as one request; False if they have to be sent apart."""

@@ -20,12 +20,13 @@ class LoopThread:
     """Runs coroutines for any number of threads. Start it once, stop it once."""
 
     def __init__(self, name: str) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(_report)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin."""
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_report)
         self._thread.start()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
@@ -34,13 +35,12 @@ class LoopThread:
         Raises:
             ClientClosed: the loop has ended, or its own thread asks, which would wait for itself.
         """
-        if not self._thread.is_alive() or threading.current_thread() is self._thread:
+        if self._loop is None or not self._thread.is_alive():
             work.close()
-            raise ClientClosed(
-                "the client is not open: use it inside `with`"
-                if not self._thread.is_alive()
-                else "a blocking client cannot be used from its own callbacks"
-            )
+            raise ClientClosed("the client is not open: use it inside `with`")
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise ClientClosed("a blocking client cannot be used from its own callbacks")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -54,22 +54,24 @@ class LoopThread:
 
     def stop(self) -> None:
         """End the loop, and everything on it."""
-        if self._thread.is_alive():
+        if self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_LEAVE_S)
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
+        loop = self._loop
+        assert loop is not None, "made by `start`"
+        asyncio.set_event_loop(loop)
         try:
-            self._loop.run_forever()
-            left = asyncio.all_tasks(self._loop)
+            loop.run_forever()
+            left = asyncio.all_tasks(loop)
             for task in left:
                 task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
         finally:
-            self._loop.close()
+            loop.close()
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
