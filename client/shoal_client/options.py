@@ -56,7 +56,7 @@ class ClientOptions:
         keepalive: pings on silent connections; None: none.
         max_message_bytes: the largest message in either direction, in bytes; -1 for any.
         server_health: ask each server of a ``dns:///`` target, and each of several targets, by the health protocol
-            whether it takes calls; one that does not know that protocol counts as healthy.
+            whether it takes calls; one that does not know that protocol counts as healthy (gRPC says so on stderr).
         channel_options: further options of the RPC library, by name, for what has no option here.
     """
 

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -34,7 +34,9 @@ from shoal_client.options import Metadata
 from shoal_client.request import Ask, message_of
 from shoal_client.result import Result, Timings
 
-_LAST = "triton_final_response"
+_LAST: Final = "triton_final_response"
+_WRITE_FAILED: Final = "Internal error from Core"
+"""What grpc.aio makes of a stream's status if a write fails before the status comes: the real one is lost."""
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +66,8 @@ class Pipeline:
         self._writing = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
         self._ended: ClientError | None = None
+        self._given_up = False
+        self._careful = False  # send one request, and no more before something comes back
 
     async def infer(self, ask: Ask, timeout_s: float) -> Result:
         """Return the result of one inference.
@@ -89,18 +93,19 @@ class Pipeline:
             raise DeadlineExceeded(f"no answer within {timeout_s:g} s", model=ask.model, attempts=1) from None
         finally:
             self._flights.pop(key, None)
+            self._given_up = self._given_up or not flight.answer.done()
             if not flight.answer.cancel() and not flight.answer.cancelled():
                 flight.answer.exception()  # told to whoever asked, or nobody has to hear of it any more
         return result_of(ask, answer, Timings(self._caller.now_s() - began_s, attempts=flight.sent))
 
     async def close(self) -> None:
-        """End the stream: in good order if everything was answered, else by a cancel."""
+        """End the stream: in good order if everything was answered, else by a cancel, so that the server stops."""
         stream, reader = self._stream, self._reader
         self._ended = self._ended or ClientClosed("the stream is closed")
         if stream is None or reader is None:
             return
-        if not self._flights:
-            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        if not self._flights and not self._given_up:
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
                 await stream.done_writing()
                 async with asyncio.timeout(1.0):
                     await asyncio.shield(reader)
@@ -114,6 +119,8 @@ class Pipeline:
                 raise self._ended
             if self._stream is None:
                 self._open(avoid=None)
+            elif self._careful:
+                return  # the reader sends it
             await self._send(flight)
 
     def _open(self, avoid: int | None) -> None:
@@ -139,14 +146,12 @@ class Pipeline:
                 self._caller.answered(index)
                 self._attempts = 1
                 self._settle(message, self._caller.name(index))
-            error: CallError = Unavailable(
-                "the server ended the stream",
-                model=self._call.model,
-                target=self._caller.name(index),
-                attempts=self._attempts,
-            )
+                if self._careful:
+                    self._careful = False
+                    await self._send_all()
+            error: CallError = self._ended_by(index, None)
         except grpc.aio.AioRpcError as raised:
-            error = self._caller.failure(raised, self._call, index, self._attempts)
+            error = self._ended_by(index, raised)
         except asyncio.CancelledError:
             if not self._caller.is_open:
                 self._fail(ClientClosed("the client was closed while the stream was open"))
@@ -156,6 +161,25 @@ class Pipeline:
             self._fail(error_of_all)
             return
         await self._broken(error, index)
+
+    def _ended_by(self, index: int, raised: grpc.aio.AioRpcError | None) -> CallError:
+        """Return why a stream ended; where that is lost, the next one is careful, so that it will be told."""
+        if raised is not None and raised.details() != _WRITE_FAILED:
+            return self._caller.failure(raised, self._call, index, self._attempts)
+        self._careful = raised is not None
+        self._caller.left(index)
+        return Unavailable(
+            "the server ended the stream",
+            model=self._call.model,
+            target=self._caller.name(index),
+            attempts=self._attempts,
+            cause=raised,
+        )
+
+    async def _send_all(self) -> None:
+        async with self._writing:
+            for flight in list(self._flights.values()):
+                await self._send(flight)
 
     async def _broken(self, error: CallError, index: int) -> None:
         """Open the stream again if anything waits and the policy allows it; else everything that waits fails."""
@@ -169,7 +193,7 @@ class Pipeline:
                 self._fail(error)
                 return
             self._open(avoid=index)
-            for flight in list(self._flights.values()):
+            for flight in list(self._flights.values())[: 1 if self._careful else None]:
                 await self._send(flight)
 
     def _settle(self, message: bytes, target: str) -> None:

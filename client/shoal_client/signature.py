@@ -57,7 +57,7 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class _Known:
-    signature: Signature
+    signature: Signature | None
     answered_by: str = ""
 
 
@@ -81,7 +81,10 @@ class Signatures:
 
     def learn(self, key: Key, signature: Signature) -> None:
         """Remember what the server said just now."""
-        self._known[key] = _Known(signature)
+        known = self._known.get(key)
+        # What made us ask again is no news any more, even if the server names that version nowhere.
+        answered_by = known.answered_by if known is not None and known.signature is None else ""
+        self._known[key] = _Known(signature, answered_by)
         self._known.move_to_end(key)
         if len(self._known) > self._most:
             self._known.popitem(last=False)
@@ -93,13 +96,12 @@ class Signatures:
     def answered(self, key: Key, version: str) -> None:
         """A request was answered by this version."""
         known = self._known.get(key)
-        if known is None or not version or known.answered_by == version:
+        if known is None or known.signature is None or not version or known.answered_by == version:
             return
         versions = known.signature.metadata.versions
         if known.answered_by or (versions and version not in versions):
-            self.forget(key)
-        else:
-            known.answered_by = version
+            known.signature = None
+        known.answered_by = version
 
     def __len__(self) -> int:
         return len(self._known)

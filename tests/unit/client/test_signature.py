@@ -36,6 +36,18 @@ def test_an_answer_by_a_version_that_was_not_there_makes_it_ask_again() -> None:
     assert signatures.get(KEY) is None
 
 
+def test_a_version_that_the_metadata_never_names_is_news_once() -> None:
+    signatures = Signatures()
+    asked = 0
+    for version in ("v2", "v2", "v2", "v3", "v3"):
+        if signatures.get(KEY) is None:
+            signatures.learn(KEY, signature("1"))
+            asked += 1
+        signatures.answered(KEY, version)
+    assert asked == 3, "at first, and after the news of each"
+    assert signatures.get(KEY) is not None
+
+
 def test_servers_that_name_no_versions_are_not_asked_for_ever() -> None:
     signatures = Signatures()
     signatures.learn(KEY, signature())
