@@ -282,6 +282,7 @@ class Caller:
             CallError: by what it ended with.
             ClientClosed: the client was closed meanwhile.
         """
+        self.check_open()
         remaining_s = deadline_s - self.now_s()
         if remaining_s <= 0:
             raise DeadlineExceeded(

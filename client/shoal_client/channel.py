@@ -60,6 +60,8 @@ def channel_options(options: ClientOptions, *, several: bool) -> list[tuple[str,
     if options.keepalive is not None:
         chosen["grpc.keepalive_time_ms"] = round(options.keepalive.time_s * 1000)
         chosen["grpc.keepalive_timeout_ms"] = round(options.keepalive.timeout_s * 1000)
+        # The first alone changes nothing where the peer's machine still answers: then gRPC waits a minute for a ping.
+        chosen["grpc.http2.ping_timeout_ms"] = round(options.keepalive.timeout_s * 1000)
         chosen["grpc.keepalive_permit_without_calls"] = int(options.keepalive.while_idle)
     if options.tls is not None and options.tls.server_name:
         chosen["grpc.ssl_target_name_override"] = options.tls.server_name

@@ -1,7 +1,6 @@
 """An event loop on a thread of its own, for callers who have none."""
 
 import asyncio
-import logging
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -10,8 +9,6 @@ from typing import Any, Final, TypeVar
 from shoal_client.errors import ClientClosed
 
 T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
 
 _LEAVE_S: Final = 10.0
 
@@ -26,7 +23,6 @@ class LoopThread:
     def start(self) -> None:
         """Begin."""
         self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(_report)
         self._thread.start()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
@@ -52,6 +48,11 @@ class LoopThread:
             future.cancel()
             raise
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not been stopped."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """End the loop, and everything on it."""
         if self._loop is not None and self._thread.is_alive():
@@ -72,12 +73,3 @@ class LoopThread:
             loop.run_until_complete(loop.shutdown_default_executor())
         finally:
             loop.close()
-
-
-def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # grpc.aio shares one file descriptor between all loops of a process: whoever reads it second finds it empty, which
-    # it reports as an error of the loop and which is none.
-    if isinstance(context.get("exception"), BlockingIOError):
-        _log.debug("a wake-up of gRPC was for another event loop")
-        return
-    loop.default_exception_handler(context)

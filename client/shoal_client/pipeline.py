@@ -1,7 +1,7 @@
 """Inferences over one stream (ModelStreamInfer), any number of them under way at once.
 
-A message on a stream costs less than a call of its own. The stream is opened again, and what was not answered is sent
-again, where the retry policy allows it: an inference may be computed twice, and is answered once.
+All of them go to one server, over one HTTP/2 stream. Where that breaks it is opened again, and what was not answered is
+sent again, as the retry policy allows: an inference may be computed twice, and is answered once.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ from shoal_client.client import STREAM_S, AsyncClient, EachArguments
 from shoal_client.errors import CallError, ClientClosed
 from shoal_client.in_order import Errors, check_bound
 from shoal_client.loop_thread import LoopThread
-from shoal_client.options import ClientArguments, Metadata
+from shoal_client.options import ClientArguments, Metadata, check_timeout
 from shoal_client.progress import Progress, progress_of
 from shoal_client.questions import Version
 from shoal_client.request import Ask, Inputs
@@ -30,8 +30,8 @@ class Client(Questions):
             result["label"]
 
     It is ``AsyncClient`` on a thread of its own, with the same arguments, policies and errors. Any number of threads
-    may use one client at once, and with ``coalescing`` their rows travel together. A process that forks opens its
-    clients afterwards.
+    may use one client at once, and with ``coalescing`` their rows travel together. On an event loop it would hold up
+    everything else: there, use ``AsyncClient``. A process that forks opens its clients afterwards.
     """
 
     def __init__(self, targets: str | Sequence[str], **options: Unpack[ClientArguments]) -> None:
@@ -61,6 +61,8 @@ class Client(Questions):
 
     def close(self) -> None:
         """End every call that is under way with ``ClientClosed``, close the connections, end the thread."""
+        if not self._loop.runs:
+            return
         try:
             self._loop.run(self._client.close())
         finally:
@@ -178,7 +180,8 @@ class Client(Questions):
         """
         check_bound(max_in_flight, "max_in_flight")
         version, outputs = str(each.get("version", "")), each.get("outputs", ())
-        limit_s = each.get("timeout_s") or self._client.options.timeout_s
+        timeout_s = each.get("timeout_s")
+        limit_s = self._client.options.timeout_s if timeout_s is None else check_timeout(timeout_s)
         pipeline = self._loop.run(self._client.open_pipeline(model, total_timeout_s, each.get("metadata", _NONE)))
 
         def run(inputs: Inputs) -> Coroutine[Any, Any, Result]:

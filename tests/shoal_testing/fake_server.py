@@ -72,7 +72,7 @@ async def serving(
     port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     await server.start()
     fake.server = server
-    fake.address = f"localhost:{port}" if credentials else f"127.0.0.1:{port}"
+    fake.address = f"127.0.0.1:{port}"
     try:
         yield fake
     finally:

@@ -368,6 +368,7 @@ def test_a_blocking_client_does_all_of_it(served: RunningServer) -> None:
         assert client.repository_index(ready=True)
         assert client.health()[0].healthy
         assert not client.renew_tls()
+    client.close()
     assert "shoal-client" not in {thread.name for thread in threading.enumerate()}
 
 

@@ -26,7 +26,7 @@ class Authority:
 
     def __init__(self) -> None:
         self.ca = trustme.CA()
-        self.server = self.ca.issue_cert("localhost")
+        self.server = self.ca.issue_cert("127.0.0.1")
         self.client = self.ca.issue_cert("client.example")
         self.pem = self.ca.cert_pem.bytes()
 
