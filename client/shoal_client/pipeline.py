@@ -93,8 +93,10 @@ class Pipeline:
             raise DeadlineExceeded(f"no answer within {timeout_s:g} s", model=ask.model, attempts=1) from None
         finally:
             self._flights.pop(key, None)
-            self._given_up = self._given_up or not flight.answer.done()
-            if not flight.answer.cancel() and not flight.answer.cancelled():
+            flight.answer.cancel()
+            if flight.answer.cancelled():
+                self._given_up = True
+            else:
                 flight.answer.exception()  # told to whoever asked, or nobody has to hear of it any more
         return result_of(ask, answer, Timings(self._caller.now_s() - began_s, attempts=flight.sent))
 

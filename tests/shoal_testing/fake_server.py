@@ -23,7 +23,8 @@ class FakeServer:
     """Methods by their path (or the name of one of the inference service's); the rest is UNIMPLEMENTED.
 
     A unary method is a coroutine function of the parsed request and the context; a streaming one is an async generator
-    function of the request, or of the iterator of requests. ``calls`` counts them, ``metadata`` has the last call's.
+    function of the request, or of the iterator of requests. Answers that are bytes are sent as they are. ``calls``
+    counts the calls, ``metadata`` has that of the last one.
     """
 
     def __init__(self, **methods: Unary | Streaming) -> None:
@@ -45,13 +46,18 @@ class FakeServer:
         kind = METHODS[path]
         serializers = {
             "request_deserializer": kind.request.FromString,
-            "response_serializer": kind.response.SerializeToString,
+            "response_serializer": _bytes,
         }
         if kind.client_streaming:
             return grpc.stream_stream_rpc_method_handler(method, **serializers)  # type: ignore[arg-type]
         if kind.server_streaming:
             return grpc.unary_stream_rpc_method_handler(method, **serializers)  # type: ignore[arg-type]
         return grpc.unary_unary_rpc_method_handler(method, **serializers)  # type: ignore[arg-type]
+
+
+def _bytes(answer: Any) -> bytes:  # noqa: ANN401 - any message
+    serialised: bytes = answer if isinstance(answer, bytes) else answer.SerializeToString()
+    return serialised
 
 
 class _Handlers(grpc.GenericRpcHandler):

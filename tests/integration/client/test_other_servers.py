@@ -15,8 +15,11 @@ from shoal.inference import grpc_service_pb2 as pb
 from shoal_client import (
     AsyncClient,
     CallError,
+    ClientClosed,
     Coalescing,
+    DeadlineExceeded,
     InvalidInput,
+    InvalidRequest,
     Overloaded,
     ProtocolError,
     Result,
@@ -24,7 +27,7 @@ from shoal_client import (
     Unavailable,
     Unsupported,
 )
-from shoal_testing.fake_server import Context, FakeServer, echo, echoing, fail, one_input, serving
+from shoal_testing.fake_server import Context, FakeServer, echo, echoing, fail, never, one_input, serving
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -139,6 +142,71 @@ def test_an_input_that_only_a_newer_version_has_is_found(run: Run) -> None:
             with pytest.raises(InvalidInput, match="no input 'z'"):
                 await client.infer("m", {"z": [1]})
             assert (await client.infer("m", {"x": [1, 2, 3]}))["x"].dtype == np.int64
+
+    run(main())
+
+
+async def junk(_request: object, _context: Context) -> bytes:
+    return b"\xff"
+
+
+async def junk_stream(_request: object, _context: Context) -> AsyncIterator[bytes]:
+    yield b"\xff"
+
+
+def test_answers_that_are_no_messages_are_protocol_errors(run: Run) -> None:
+    async def main() -> None:
+        fake = FakeServer(ModelInfer=junk, ModelMetadata=junk)
+        for path in ("/shoal.admin.v1.AdminService/Rollback", "/shoal.admin.v1.AdminService/WatchModels"):
+            fake.methods[path] = junk_stream
+
+        async def junk_answers(requests: AsyncIterator[Any], _context: Context) -> AsyncIterator[bytes]:
+            async for _request in requests:
+                yield b"\xff"
+
+        fake.methods["/inference.GRPCInferenceService/ModelStreamInfer"] = junk_answers
+        async with serving(fake), AsyncClient(fake.address) as client:
+            with pytest.raises(ProtocolError, match="no ModelInferResponse"):
+                await client.infer("m", ROW)
+            with pytest.raises(ProtocolError, match="no ModelMetadataResponse"):
+                await client.infer("m", {"x": [1]})
+            with pytest.raises(ProtocolError, match="no ModelStreamInferResponse"):
+                await anext(aiter(client.stream("m", [ROW])))
+            with pytest.raises(ProtocolError, match="no OperationUpdate"):
+                await client.admin.rollback("m")
+            with pytest.raises(ProtocolError, match="no ModelEvent"):
+                await anext(client.admin.watch())
+
+    run(main())
+
+
+def test_metadata_that_does_not_come_in_time_is_told_as_such(run: Run) -> None:
+    async def main() -> None:
+        fake = FakeServer(ModelInfer=echoing, ModelMetadata=never)
+        async with serving(fake), AsyncClient(fake.address) as client:
+            with pytest.raises(DeadlineExceeded, match="metadata did not come in time"):
+                await client.infer("m", {"x": [1, 2]}, timeout_s=0.2)
+            waiting = asyncio.ensure_future(client.infer("m", {"x": [1, 2]}))
+            await asyncio.sleep(0)
+            await client.close()
+            with pytest.raises(ClientClosed):
+                await waiting
+
+    run(main())
+
+
+def test_a_refused_request_is_told_as_it_was_refused_first(run: Run) -> None:
+    async def infer(_request: pb.ModelInferRequest, context: Context) -> None:
+        del fake.methods["/inference.GRPCInferenceService/ModelMetadata"]
+        await fail(context, grpc.StatusCode.INVALID_ARGUMENT, "not like this")
+
+    fake = FakeServer(ModelInfer=infer, ModelMetadata=one_input("FP32", -1, 2))
+
+    async def main() -> None:
+        async with serving(fake), AsyncClient(fake.address) as client:
+            with pytest.raises(InvalidRequest, match="not like this"):
+                await client.infer("m", {"x": [1, 2]})
+            assert fake.calls["ModelInfer"] == 1
 
     run(main())
 

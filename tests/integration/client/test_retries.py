@@ -430,6 +430,7 @@ def test_a_peer_that_vanishes_is_noticed_by_keepalive_before_the_deadline(run: R
             faults = Faults()
             with chaos_proxy(fake.address, faults) as proxy:
                 await main(proxy.address, faults)
+                proxy.reset_all()
 
     run(both())
 

@@ -221,3 +221,27 @@ def test_a_plain_server_is_told_apart(run: Run) -> None:
                 await client.infer("m", ROW)
 
     run(main())
+
+
+def test_files_that_cannot_be_used_are_told_once_and_found_again_when_they_can(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = Authority(), Authority()
+
+    async def logged(word: str) -> None:
+        while not [record for record in caplog.records if word in record.getMessage()]:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        tls = old.write(tmp_path)
+        caplog.set_level("INFO", "shoal_client")
+        fake = FakeServer(ModelInfer=whoami)
+        async with serving(fake, new.credentials()), AsyncClient(fake.address, tls=tls, retry=PATIENT) as client:
+            (tmp_path / "client.key").write_bytes(b"half a file")
+            await logged("the certificates in use are kept: tls.key")
+            new.write(tmp_path)
+            await logged("new certificates are in use")
+            assert (await client.infer("m", ROW)).model_version == "client.example"
+
+    run(main())
+    assert len({record.getMessage() for record in caplog.records}) == len(caplog.records)
