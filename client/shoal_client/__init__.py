@@ -8,6 +8,14 @@
         print(client.infer("digits", {"X": [0.0] * 64})["label"])
 
 ``AsyncClient`` is the same for asyncio. Everything works with any server of the protocol; what is an extension says so.
+
+The way of a call through the modules, each of which knows only those after it::
+
+    sync > client > inference > coalesce > caller > channel > the wire
+    (blocking)  (asyncio)  (what to send)  (with whom)  (to whom, until when, how often)
+
+What is decided on the way is pure and has a module of its own: ``retry``, ``hedging``, ``health``, ``window``,
+``signature``. ``pipeline`` and ``following`` are the ways of streams.
 """
 
 from shoal_client.admin import AsyncAdmin

@@ -219,7 +219,10 @@ class Caller:
             if self._certificates is not None:
                 self._certificates.suspect()
         elif status == "DEADLINE_EXCEEDED":
-            self._rotation.left(index)
+            if self._connections and not self._connections[index].established:
+                self._rotation.failed(index, self.now_s(), self._random.random())  # it never got as far as the server
+            else:
+                self._rotation.left(index)
         else:
             self._rotation.succeeded(index)
         pushback = read_pushback(trailer_of(raised, PUSHBACK))
@@ -292,9 +295,9 @@ class Caller:
                 attempts=attempts,
             )
         try:
-            answer = await self._connections[index].unary(call.path)(
-                call.message, timeout=remaining_s, metadata=headers
-            )
+            channel = self._connections[index].channel(direct=call.only is not None)
+            method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(call.path)
+            answer = await method(call.message, timeout=remaining_s, metadata=headers)
         except grpc.aio.AioRpcError as raised:
             raise self.failure(raised, call, index, attempts) from None
         except asyncio.CancelledError:

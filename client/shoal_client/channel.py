@@ -39,10 +39,10 @@ def check_target(target: str) -> str:
     return target
 
 
-def channel_options(options: ClientOptions, *, several: bool) -> list[tuple[str, int | str]]:
-    """Return the RPC library's options; ``several``: the target is one of several, or a name of several servers."""
+def channel_options(options: ClientOptions, *, checked: bool) -> list[tuple[str, int | str]]:
+    """Return the RPC library's options; ``checked``: servers are asked whether they take calls, and left out if not."""
     config: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
-    if several and options.server_health:
+    if checked:
         config["healthCheckConfig"] = {"serviceName": ""}
     chosen: dict[str, int | str] = {
         "grpc.max_send_message_length": options.max_message_bytes,
@@ -55,6 +55,7 @@ def channel_options(options: ClientOptions, *, several: bool) -> list[tuple[str,
         "grpc.service_config": json.dumps(config),
         # A server that comes back is found again within seconds; the default grows to two minutes.
         "grpc.initial_reconnect_backoff_ms": 100,
+        "grpc.min_reconnect_backoff_ms": 5_000,  # so long an attempt to connect may take; the default is 20 s
         "grpc.max_reconnect_backoff_ms": 5_000,
     }
     if options.keepalive is not None:
@@ -68,10 +69,10 @@ def channel_options(options: ClientOptions, *, several: bool) -> list[tuple[str,
     return list((chosen | dict(options.channel_options)).items())
 
 
-def open_channel(target: str, options: ClientOptions, material: Material | None, *, several: bool) -> grpc.aio.Channel:
+def open_channel(target: str, options: ClientOptions, material: Material | None, *, checked: bool) -> grpc.aio.Channel:
     """Open a channel; it connects with its first call."""
     compression = _COMPRESSION[options.compression]
-    arguments = channel_options(options, several=several or target.startswith("dns:"))
+    arguments = channel_options(options, checked=checked)
     if material is None:
         return grpc.aio.insecure_channel(target, arguments, compression)
     credentials = grpc.ssl_channel_credentials(material.ca, material.key, material.certificate)
@@ -79,37 +80,44 @@ def open_channel(target: str, options: ClientOptions, material: Material | None,
 
 
 class Connection:
-    """One target's channel. A replaced channel is closed after its last call, at most ``grace_s`` later.
+    """One target's channels. What is replaced is closed after its last call, at most ``grace_s`` later.
 
-    ``unary`` and ``streamed`` return the callables of a method for raw bytes; ask anew for each attempt.
+    Beside the one that asks the server for its health there is a direct one, opened when it is needed, for calls that
+    mean this very server whether it takes inferences or not: who has drained it must be able to undo that.
     """
 
     def __init__(self, target: str, options: ClientOptions, material: Material | None, *, several: bool) -> None:
         self.target = target
         self._options = options
-        self._several = several
-        self._channel = open_channel(target, options, material, several=several)
+        self._material = material
+        self._checked = options.server_health and (several or target.startswith("dns:"))
+        self._channel = open_channel(target, options, material, checked=self._checked)
+        self._direct: grpc.aio.Channel | None = None
         self._leaving: set[asyncio.Task[None]] = set()
 
-    def unary(self, path: str) -> "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]":
-        """Return the callable of a method with one request and one answer."""
-        return self._channel.unary_unary(path)
+    @property
+    def established(self) -> bool:
+        """Whether there is a connection now."""
+        return self._channel.get_state() is grpc.ChannelConnectivity.READY
 
-    def server_stream(self, path: str) -> "grpc.aio.UnaryStreamMultiCallable[bytes, bytes]":
-        """Return the callable of a method with one request and many answers."""
-        return self._channel.unary_stream(path)
-
-    def both_streams(self, path: str) -> "grpc.aio.StreamStreamMultiCallable[bytes, bytes]":
-        """Return the callable of a method with many requests and many answers."""
-        return self._channel.stream_stream(path)
+    def channel(self, *, direct: bool = False) -> grpc.aio.Channel:
+        """Return the channel of a call; ask anew for each attempt, and give its methods raw bytes."""
+        if not direct or not self._checked:
+            return self._channel
+        if self._direct is None:
+            self._direct = open_channel(self.target, self._options, self._material, checked=False)
+        return self._direct
 
     def replace(self, material: Material, grace_s: float) -> None:
         """Open a channel with other certificates; calls under way end on the old one."""
-        old = self._channel
-        self._channel = open_channel(self.target, self._options, material, several=self._several)
-        task = asyncio.get_running_loop().create_task(old.close(grace_s))
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        old = [self._channel] if self._direct is None else [self._channel, self._direct]
+        self._material = material
+        self._direct = None
+        self._channel = open_channel(self.target, self._options, material, checked=self._checked)
+        for channel in old:
+            task = asyncio.get_running_loop().create_task(channel.close(grace_s))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
         """End every call and close all channels."""
@@ -117,4 +125,6 @@ class Connection:
         for task in leaving:
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
+        if self._direct is not None:
+            await self._direct.close()
         await self._channel.close()

@@ -1,6 +1,6 @@
 """The client for asyncio."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Final, Literal, Self, TypedDict, Unpack, overload
@@ -121,7 +121,7 @@ class AsyncClient(AsyncQuestions):
         errors: Literal["raise"] = ...,
         progress: Progress = ...,
         **each: Unpack[EachArguments],
-    ) -> AsyncIterator[Result]: ...
+    ) -> AsyncGenerator[Result, None]: ...
     @overload
     def infer_many(
         self,
@@ -132,7 +132,7 @@ class AsyncClient(AsyncQuestions):
         errors: Literal["return"],
         progress: Progress = ...,
         **each: Unpack[EachArguments],
-    ) -> AsyncIterator[Result | CallError]: ...
+    ) -> AsyncGenerator[Result | CallError, None]: ...
     async def infer_many(
         self,
         model: str,
@@ -142,7 +142,7 @@ class AsyncClient(AsyncQuestions):
         errors: Errors = "raise",
         progress: Progress = False,
         **each: Unpack[EachArguments],
-    ) -> AsyncIterator[Result | CallError]:
+    ) -> AsyncGenerator[Result | CallError, None]:
         """Run a model on each item, several at once, and yield the results in the order of the items.
 
         Leave it early by ``contextlib.aclosing``, so that what is under way ends at once.
@@ -181,7 +181,7 @@ class AsyncClient(AsyncQuestions):
         errors: Literal["raise"] = ...,
         total_timeout_s: float = ...,
         **each: Unpack[EachArguments],
-    ) -> AsyncIterator[Result]: ...
+    ) -> AsyncGenerator[Result, None]: ...
     @overload
     def stream(
         self,
@@ -192,7 +192,7 @@ class AsyncClient(AsyncQuestions):
         errors: Literal["return"],
         total_timeout_s: float = ...,
         **each: Unpack[EachArguments],
-    ) -> AsyncIterator[Result | CallError]: ...
+    ) -> AsyncGenerator[Result | CallError, None]: ...
     async def stream(
         self,
         model: str,
@@ -202,7 +202,7 @@ class AsyncClient(AsyncQuestions):
         errors: Errors = "raise",
         total_timeout_s: float = STREAM_S,
         **each: Unpack[EachArguments],
-    ) -> AsyncIterator[Result | CallError]:
+    ) -> AsyncGenerator[Result | CallError, None]:
         """Run a model on each item over one stream (ModelStreamInfer, an extension), in the order of the items.
 
         As ``infer_many``, but all by one server and as one call, with one metadata; it costs this process as much CPU

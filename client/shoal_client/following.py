@@ -32,9 +32,9 @@ async def messages(caller: Caller, call: Call, *, endless: bool = False) -> Asyn
     while True:
         index, connection = caller.pick(avoid, call.only)
         attempts += 1
-        stream = connection.server_stream(call.path)(
-            call.message, timeout=max(0.0, deadline_s - caller.now_s()), metadata=headers
-        )
+        channel = connection.channel(direct=call.only is not None)
+        method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(call.path)
+        stream = method(call.message, timeout=max(0.0, deadline_s - caller.now_s()), metadata=headers)
         try:
             async for message in stream:
                 caller.answered(index)

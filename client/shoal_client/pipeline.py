@@ -128,7 +128,8 @@ class Pipeline:
     def _open(self, avoid: int | None) -> None:
         index, connection = self._caller.pick(avoid)
         remaining_s = max(0.0, self._deadline_s - self._caller.now_s())
-        self._stream = connection.both_streams(self._call.path)(timeout=remaining_s, metadata=self._headers)
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = connection.channel().stream_stream(self._call.path)
+        self._stream = method(timeout=remaining_s, metadata=self._headers)
         self._generation += 1
         self._attempts += 1
         self._reader = asyncio.ensure_future(self._read(self._stream, index))

@@ -1,7 +1,7 @@
 """The client for callers without an event loop."""
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Literal, Self, Unpack, overload
@@ -106,7 +106,7 @@ class Client(Questions):
         errors: Literal["raise"] = ...,
         progress: Progress = ...,
         **each: Unpack[EachArguments],
-    ) -> Iterator[Result]: ...
+    ) -> Generator[Result, None, None]: ...
     @overload
     def infer_many(
         self,
@@ -117,7 +117,7 @@ class Client(Questions):
         errors: Literal["return"],
         progress: Progress = ...,
         **each: Unpack[EachArguments],
-    ) -> Iterator[Result | CallError]: ...
+    ) -> Generator[Result | CallError, None, None]: ...
     def infer_many(
         self,
         model: str,
@@ -127,7 +127,7 @@ class Client(Questions):
         errors: Errors = "raise",
         progress: Progress = False,
         **each: Unpack[EachArguments],
-    ) -> Iterator[Result | CallError]:
+    ) -> Generator[Result | CallError, None, None]:
         """Run a model on each item, several at once, and yield the results in order; see ``AsyncClient.infer_many``.
 
         The items are read by the thread that iterates, so they may block.
@@ -152,7 +152,7 @@ class Client(Questions):
         errors: Literal["raise"] = ...,
         total_timeout_s: float = ...,
         **each: Unpack[EachArguments],
-    ) -> Iterator[Result]: ...
+    ) -> Generator[Result, None, None]: ...
     @overload
     def stream(
         self,
@@ -163,7 +163,7 @@ class Client(Questions):
         errors: Literal["return"],
         total_timeout_s: float = ...,
         **each: Unpack[EachArguments],
-    ) -> Iterator[Result | CallError]: ...
+    ) -> Generator[Result | CallError, None, None]: ...
     def stream(
         self,
         model: str,
@@ -173,7 +173,7 @@ class Client(Questions):
         errors: Errors = "raise",
         total_timeout_s: float = STREAM_S,
         **each: Unpack[EachArguments],
-    ) -> Iterator[Result | CallError]:
+    ) -> Generator[Result | CallError, None, None]:
         """Run a model on each item over one stream, and yield the results in order; see ``AsyncClient.stream``.
 
         The items are read by the thread that iterates, so they may block.
@@ -198,7 +198,7 @@ class Client(Questions):
         run: Callable[[Inputs], Coroutine[Any, Any, Result]],
         bound: int,
         errors: Errors,
-    ) -> Iterator[Result | CallError]:
+    ) -> Generator[Result | CallError, None, None]:
         """Read items here, run them on the loop, and yield what comes of each in their order."""
         begun: deque[Future[Result]] = deque()
         try:

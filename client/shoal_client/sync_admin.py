@@ -1,6 +1,6 @@
 """The admin service for callers without an event loop."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Unpack
 
 from shoal_client.admin import AsyncAdmin, ChangeArguments
@@ -54,7 +54,7 @@ class Admin:
         """See ``AsyncAdmin.list``."""
         return self._loop.run(self._admin.list(model, timeout_s=timeout_s))
 
-    def watch(self, model: str = "") -> Iterator[ModelEvent]:
+    def watch(self, model: str = "") -> Generator[ModelEvent, None, None]:
         """See ``AsyncAdmin.watch``."""
         events = self._admin.watch(model)
 

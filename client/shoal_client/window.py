@@ -20,7 +20,7 @@ class Coalescing:
     Only calls of the same model, version, outputs, parameters, types and shapes travel together, and only where the
     model's metadata says that the first dimension of every input and output may have any size (and the server's
     configuration of the model, where it has one, that it batches). A request that fails for what is in it is sent again
-    in halves, so that a row at fault fails alone. The request carries the trace of one of its rows.
+    in halves, so that a row at fault fails alone. The request carries the trace of one of its rows, and no id.
 
     Attributes:
         max_rows: rows per request, from 2 to 4096; never more than the model's ``max_batch_size`` where one is known.

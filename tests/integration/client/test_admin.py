@@ -316,7 +316,7 @@ def test_a_blocking_client_operates_the_real_server(folder: Path) -> None:
         first = next(events)
         assert first.model is not None
         assert first.model.labels["canary"] == 1
-        events.close()  # type: ignore[attr-defined]  # it is a generator
+        events.close()
         assert [found.name for found in admin.list()] == ["m"]
         assert admin.drain(wait_s=5) == 0
         assert not client.ready()

@@ -448,7 +448,7 @@ def test_leaving_a_stream_early_ends_it_at_the_server(run: Run) -> None:
         async with serving(fake), AsyncClient(fake.address) as client:
             results = client.stream("m", items(100), max_in_flight=2)
             await anext(results)
-            await results.aclose()  # type: ignore[attr-defined]  # it is a generator
+            await results.aclose()
             await ended.wait()
 
     run(main())

@@ -425,3 +425,30 @@ def test_versions_answer_by_number(tmp_path: Path, run: Run) -> None:
 
     with running_server(tmp_path) as running:
         run(main(running.address))
+
+
+def test_a_server_that_drains_costs_its_callers_no_call(tmp_path: Path, run: Run) -> None:
+    models.save(tmp_path, "m", models.identity("FP32"))
+    row = {"x": np.ones((1, 2), np.float32)}
+
+    async def main(draining: str, staying: str) -> None:
+        async with AsyncClient([draining, staying]) as client:
+            done = 0
+
+            async def caller() -> None:
+                nonlocal done
+                while done < 600:
+                    assert (await client.infer("m", row))["y"].tolist() == [[1, 1]]
+                    done += 1
+                    if done == 200:
+                        assert await client.admin_at(draining).drain(wait_s=10) == 0
+
+            await asyncio.gather(*[caller() for _ in range(8)])
+            counts = [(await client.statistics("m", target=target))[0].rows for target in (draining, staying)]
+            assert sum(counts) == done
+            assert counts[0] <= 220 < counts[1]
+            assert await client.admin_at(draining).drain(undo=True) == 0
+            assert await client.ready(target=draining)
+
+    with running_server(tmp_path) as first, running_server(tmp_path) as second:
+        run(main(first.address, second.address))

@@ -454,3 +454,22 @@ def test_a_server_that_stops_in_the_middle_fails_what_is_under_way_and_says_so(r
             assert caught.value.target == fake.address
 
     run(main())
+
+
+def test_a_target_that_takes_connections_and_says_nothing_is_left_out(run: Run) -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as hole:
+            silent = f"127.0.0.1:{hole.getsockname()[1]}"
+            async with (
+                serving(FakeServer(ModelInfer=echoing)) as fake,
+                AsyncClient([silent, fake.address], server_health=False) as client,
+            ):
+                with pytest.raises(DeadlineExceeded) as caught:
+                    await client.infer("m", ROW, timeout_s=0.3)
+                assert caught.value.target == silent
+                assert not client.health()[0].healthy
+                for _ in range(5):
+                    await client.infer("m", ROW, timeout_s=10)
+                assert client.health()[0].calls == 1
+
+    run(main())

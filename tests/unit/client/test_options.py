@@ -70,7 +70,7 @@ def test_the_options_of_a_channel_are_those_of_the_client() -> None:
         tls=Tls(server_name="shoal"),
         channel_options={"grpc.enable_http_proxy": 1},
     )
-    chosen = dict(channel_options(options, several=True))
+    chosen = dict(channel_options(options, checked=True))
     assert chosen["grpc.max_receive_message_length"] == chosen["grpc.max_send_message_length"] == 7
     assert chosen["grpc.keepalive_time_ms"] == 10_000
     assert chosen["grpc.keepalive_timeout_ms"] == 2_000
@@ -79,7 +79,7 @@ def test_the_options_of_a_channel_are_those_of_the_client() -> None:
     assert chosen["grpc.enable_http_proxy"] == 1, "what is given by name is stronger"
     assert "round_robin" in str(chosen["grpc.service_config"])
     assert "healthCheckConfig" in str(chosen["grpc.service_config"])
-    assert "healthCheckConfig" not in str(dict(channel_options(options, several=False))["grpc.service_config"])
+    assert "healthCheckConfig" not in str(dict(channel_options(options, checked=False))["grpc.service_config"])
 
 
 def test_a_client_that_is_not_open_says_so() -> None:
