@@ -204,8 +204,9 @@ class Caller:
         return index, self._connections[index]
 
     def answered(self, index: int) -> None:
-        """A target has answered."""
+        """A target has answered on a stream."""
         self._rotation.succeeded(index)
+        self._budget.succeeded()
 
     def left(self, index: int) -> None:
         """A call was given up by its caller."""

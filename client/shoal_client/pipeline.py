@@ -35,12 +35,14 @@ from shoal_client.request import Ask, message_of
 from shoal_client.result import Result, Timings
 
 _LAST: Final = "triton_final_response"
+_MOST_UNANSWERED: Final = 8192  # twice what may be under way: a server that drops requests costs no more than this
 _WRITE_FAILED: Final = "Internal error from Core"
 """What grpc.aio makes of a stream's status if a write fails before the status comes: the real one is lost."""
 
 
 @dataclass(slots=True, eq=False)
 class _Flight:
+    key: str
     message: bytes
     answer: "asyncio.Future[Answer]"
     sent_on: int = 0
@@ -62,6 +64,8 @@ class Pipeline:
         self._number = 0
         self._stream: grpc.aio.StreamStreamCall[bytes, bytes] | None = None
         self._generation = 0
+        self._unanswered: dict[str, None] = {}  # what this stream was sent, in order, those who have left included
+        self._resending: asyncio.Task[None] | None = None
         self._attempts = 0
         self._writing = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
@@ -83,7 +87,7 @@ class Pipeline:
         key = ask.request_id if ask.request_id and ask.request_id not in self._flights else f"shoal-{self._number}"
         request = message_of(ask, tensors)
         request.id = key
-        flight = _Flight(request.SerializeToString(), asyncio.get_running_loop().create_future())
+        flight = _Flight(key, request.SerializeToString(), asyncio.get_running_loop().create_future())
         self._flights[key] = flight
         try:
             async with asyncio.timeout_at(began_s + timeout_s):
@@ -112,8 +116,10 @@ class Pipeline:
                 async with asyncio.timeout(1.0):
                     await asyncio.shield(reader)
         stream.cancel()
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
+        tasks = [task for task in (reader, self._resending) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _write(self, flight: _Flight) -> None:
         async with self._writing:
@@ -131,6 +137,7 @@ class Pipeline:
         method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = connection.channel().stream_stream(self._call.path)
         self._stream = method(timeout=remaining_s, metadata=self._headers)
         self._generation += 1
+        self._unanswered.clear()
         self._attempts += 1
         self._reader = asyncio.ensure_future(self._read(self._stream, index))
 
@@ -140,6 +147,9 @@ class Pipeline:
             return
         flight.sent_on = self._generation
         flight.sent += 1
+        self._unanswered[flight.key] = None
+        if len(self._unanswered) > _MOST_UNANSWERED:
+            del self._unanswered[next(iter(self._unanswered))]
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await self._stream.write(flight.message)
 
@@ -151,7 +161,8 @@ class Pipeline:
                 self._settle(message, self._caller.name(index))
                 if self._careful:
                     self._careful = False
-                    await self._send_all()
+                    # Beside this: a server may read no more before its answers are read.
+                    self._resending = asyncio.ensure_future(self._send_all())
             error: CallError = self._ended_by(index, None)
         except grpc.aio.AioRpcError as raised:
             error = self._ended_by(index, raised)
@@ -206,7 +217,8 @@ class Pipeline:
             raise ProtocolError(f"{target} answered with something that is no ModelStreamInferResponse") from None
         response = answer.infer_response
         # Some servers tell of a failure without the id of its request; they answer in the order of the requests.
-        key = response.id or next(iter(self._flights), "")
+        key = response.id or next(iter(self._unanswered), "")
+        self._unanswered.pop(key, None)
         flight = self._flights.get(key)
         if flight is None or flight.answer.done():
             return  # whoever asked has left

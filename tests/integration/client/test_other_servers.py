@@ -417,6 +417,29 @@ def test_a_failure_without_an_id_belongs_to_the_oldest_request(run: Run) -> None
     run(main())
 
 
+def test_a_failure_without_an_id_is_not_told_to_the_next_after_its_own_has_left(run: Run) -> None:
+    async def main() -> None:
+        left = asyncio.Event()
+
+        async def late(requests: AsyncIterator[pb.ModelInferRequest], _context: Context) -> AsyncIterator[Any]:
+            async for request in requests:
+                if not left.is_set():
+                    await left.wait()
+                    yield pb.ModelStreamInferResponse(error_message="no such row")
+                else:
+                    yield pb.ModelStreamInferResponse(infer_response=echo(request))
+
+        fake = FakeServer(ModelStreamInfer=late)
+        async with serving(fake), AsyncClient(fake.address) as client:
+            outcomes: list[object] = []
+            async for outcome in client.stream("m", items(2), max_in_flight=1, errors="return", timeout_s=1):
+                outcomes.append(outcome)
+                left.set()
+            assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded, Result]
+
+    run(main())
+
+
 def test_a_decoupled_model_is_told_that_it_has_no_place_in_a_stream(run: Run) -> None:
     async def decoupled(requests: AsyncIterator[pb.ModelInferRequest], _context: Context) -> AsyncIterator[Any]:
         async for request in requests:
