@@ -46,6 +46,20 @@ except Unavailable as error:
     print(error.status)
 """
 
+# Without ml_dtypes: BF16 comes as its bits, and goes from lists all the same.
+WITHOUT_BFLOAT16 = f"""
+import sys
+sys.modules["ml_dtypes"] = None
+sys.path[:0] = {ROOTS!r}
+from shoal.inference.grpc_service_pb2 import ModelInferResponse
+from shoal_client.signature import TensorSpec
+from shoal_client.tensors import outputs_of
+from shoal_client.values import to_array
+response = ModelInferResponse(raw_output_contents=[bytes([0x80, 0x3F])])
+response.outputs.add(name="y", datatype="BF16", shape=[1])
+print(outputs_of(response)["y"].dtype, to_array([1.0], TensorSpec("x", "BF16", (1,))).tolist() == [0x3F80])
+"""
+
 
 def run(code: str) -> str:
     done = subprocess.run(  # noqa: S603 - our own code
@@ -63,6 +77,11 @@ def test_importing_the_client_imports_nothing_but_what_it_needs() -> None:
 @pytest.mark.timeout(55)
 def test_the_client_calls_where_nothing_else_is_installed() -> None:
     assert run(CALLING) == "UNAVAILABLE"
+
+
+@pytest.mark.timeout(55)
+def test_bf16_is_bits_where_ml_dtypes_is_not_installed() -> None:
+    assert run(WITHOUT_BFLOAT16) == "uint16 True"
 
 
 def test_the_distribution_requires_three_others_without_extras() -> None:
