@@ -22,6 +22,16 @@ The texts of all but ``InternalError`` are written for the caller: they name the
 what came. No class knows a status code; ``rpc/errors.py`` is the one table from here to the wire.
 """
 
+from enum import Enum
+
+
+class Bound(Enum):
+    """What there would be too much of."""
+
+    REQUESTS = "requests"
+    ROWS = "rows"
+    BYTES = "bytes"
+
 
 class ShoalError(Exception):
     """Root of the tree; ``str()`` is a sentence for the one whom the subclass blames."""
@@ -41,6 +51,10 @@ class Unsupported(ShoalError):
 
 class Overloaded(ShoalError):
     """A configured bound (requests, rows, bytes) is reached."""
+
+    def __init__(self, message: str, bound: Bound) -> None:
+        super().__init__(message)
+        self.bound = bound
 
 
 class Unavailable(ShoalError):
@@ -88,3 +102,11 @@ class InternalError(ShoalError):
 
 class LoadFailed(ShoalError):
     """A model version could not be read, understood, warmed up or published."""
+
+
+class CannotListen(OSError):
+    """An address cannot be bound; ``setting`` is the key that it comes from, such as ``telemetry.prometheus``."""
+
+    def __init__(self, message: str, setting: str) -> None:
+        super().__init__(message)
+        self.setting = setting

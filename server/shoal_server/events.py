@@ -1,7 +1,17 @@
 """What the core tells whoever listens: facts, after they happened."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+
+class Traced(Protocol):
+    """A request that somebody records. The core carries it and knows no more of it.
+
+    ``dispatched`` is set when the request leaves the line for a batch: a ``BatchEnded`` that names it will follow.
+    """
+
+    dispatched: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,42 @@ class ExecutionAbandoned:
     version: int
     members: int
     limit_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """One call of the model: when it began, by ``time.perf_counter_ns``, and nanoseconds per stage.
+
+    ``members`` are those of its requests that are traced.
+    """
+
+    rows: int
+    began_ns: int
+    input_ns: int
+    infer_ns: int
+    output_ns: int
+    members: Sequence[Traced]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEnded:
+    """A batch with traced ``members`` is over; told only of such batches. Times are monotonic seconds.
+
+    ``arrived_s`` says when each of the members came, ``reason`` why the batch took no more; ``runs`` are the calls of
+    the model that answered somebody, several where it was run in parts.
+    """
+
+    model: str
+    version: int
+    requests: int
+    rows: int
+    reason: str
+    dispatched_s: float
+    ended_s: float
+    broken: bool
+    members: Sequence[Traced]
+    arrived_s: Sequence[float]
+    runs: Sequence[BatchRun]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +181,7 @@ Event = (
     | ExecutionBroken
     | BatchingStopped
     | ExecutionAbandoned
+    | BatchEnded
     | MemoryKept
     | OperationEnded
     | CertificateRenewed

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from shoal_server.admission.gate import Gate
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.executor import Executor
+from shoal_server.batching.ledger import Ledger
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.ticket import Origin, Responder, Ticket
 from shoal_server.clock import Clock
-from shoal_server.errors import DeadlineExceeded, InvalidRequest
-from shoal_server.events import Observer
+from shoal_server.errors import DeadlineExceeded, InvalidRequest, ShoalError
+from shoal_server.events import Observer, Traced
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.ports import LoadedModel
 from shoal_server.lifecycle.slot import VersionSlot
@@ -23,6 +24,7 @@ class InferenceRequest:
 
     ``version`` is a number, or empty for the newest ready. ``outputs`` names those wanted, in order; empty means all.
     ``size_bytes`` is the message's size, ``deadline_s`` monotonic seconds, and ``timeout_s`` bounds the wait from now.
+    ``trace`` is there where somebody records what happens to it.
     """
 
     model: str
@@ -32,6 +34,7 @@ class InferenceRequest:
     size_bytes: int
     deadline_s: float | None = None
     timeout_s: float | None = None
+    trace: Traced | None = None
 
 
 @dataclass(slots=True)
@@ -66,16 +69,20 @@ class InferenceService:
         """
         slot = self._manager.catalog.resolve(request.model, request.version)
         batcher = slot.lease()
+        admitted = False
         try:
             ticket = self._ticket(request, batcher, responder)
             self._gate.admit(ticket.rows, ticket.size_bytes)
+            admitted = True
             try:
                 batcher.offer(ticket)
             except BaseException:
                 self._gate.release(ticket.rows, ticket.size_bytes)
                 raise
-        except BaseException:
+        except BaseException as error:
             slot.release()
+            if isinstance(error, ShoalError):
+                batcher.statistics.refused(error, by_queue=admitted)
             raise
         self._touched[batcher] = None
         return Admission(ticket, batcher)
@@ -102,11 +109,14 @@ class InferenceService:
             deadline_s = min(deadline_s, now + request.timeout_s)
         if deadline_s <= now:
             raise DeadlineExceeded("the deadline had passed when the request came")
-        return Ticket(responder, checked, request.size_bytes, now, deadline_s)
+        return Ticket(responder, checked, request.size_bytes, now, deadline_s, request.trace)
 
 
 class BatcherFactory:
-    """Makes the batcher of a loaded version and sees to it that what its tickets hold is given back."""
+    """Makes the batcher of a loaded version and sees to it that what its tickets hold is given back.
+
+    ``ledger`` has what all of them count.
+    """
 
     def __init__(self, gate: Gate, slots: Slots, executor: Executor, clock: Clock, observer: Observer) -> None:
         self._gate = gate
@@ -114,6 +124,7 @@ class BatcherFactory:
         self._executor = executor
         self._clock = clock
         self._observer = observer
+        self.ledger = Ledger()
 
     def __call__(self, slot: VersionSlot[Batcher], loaded: LoadedModel, broken: Callable[[str], None]) -> Batcher:
         """Return a batcher for the slot."""
@@ -124,7 +135,7 @@ class BatcherFactory:
                 gate.release(ticket.rows, ticket.size_bytes)
             slot.release(len(tickets))
 
-        return Batcher(
+        batcher = Batcher(
             Origin(slot.model, slot.version, slot.uid),
             loaded,
             slot.definition.batching,
@@ -135,4 +146,7 @@ class BatcherFactory:
             observer=self._observer,
             settled=settled,
             broken=broken,
+            closed=lambda: self.ledger.closed(slot.model, slot.version, batcher.statistics),
         )
+        self.ledger.opened(slot.model, slot.version, batcher.statistics, self._clock.epoch())
+        return batcher

@@ -15,7 +15,7 @@ from enum import Enum
 from itertools import count
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from shoal_server.errors import Overloaded
+from shoal_server.errors import Bound, Overloaded
 from shoal_server.options import BatchingOptions
 
 
@@ -96,13 +96,14 @@ class Backlog(Generic[E]):
         """
         options = self._options
         if len(self._line) >= options.max_queued_requests:
-            raise Overloaded(f"{len(self._line)} requests are waiting, the bound is {options.max_queued_requests}")
+            waiting = f"{len(self._line)} requests are waiting, the bound is {options.max_queued_requests}"
+            raise Overloaded(waiting, Bound.REQUESTS)
         if self._line and self.rows + entry.rows > options.max_queued_rows:
-            raise Overloaded(f"{self.rows} rows are waiting, {entry.rows} more exceed {options.max_queued_rows}")
+            waiting = f"{self.rows} rows are waiting, {entry.rows} more exceed {options.max_queued_rows}"
+            raise Overloaded(waiting, Bound.ROWS)
         if self._line and self.size_bytes + entry.size_bytes > options.max_queued_bytes:
-            raise Overloaded(
-                f"{self.size_bytes} bytes are waiting, {entry.size_bytes} more exceed {options.max_queued_bytes}"
-            )
+            waiting = f"{self.size_bytes} bytes are waiting, {entry.size_bytes} more exceed {options.max_queued_bytes}"
+            raise Overloaded(waiting, Bound.BYTES)
         lane = self._lane_of(entry)
         number = next(self._numbers)
         lane.entries[entry] = number

@@ -7,22 +7,32 @@ from typing import Final
 from shoal_server.batching.backlog import Backlog, Dispatch, WakeAt
 from shoal_server.batching.execution import BatchExecution, Report, Runner
 from shoal_server.batching.executor import Execution, Executor
+from shoal_server.batching.outcome import Outcome
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.statistics import Statistics
 from shoal_server.batching.ticket import Origin, Ticket
 from shoal_server.clock import Clock
 from shoal_server.errors import DeadlineExceeded, ExecutionFailed, InternalError, Overloaded, ShoalError
-from shoal_server.events import BatchingStopped, Event, ExecutionAbandoned, ExecutionBroken, Observer
+from shoal_server.events import (
+    BatchEnded,
+    BatchingStopped,
+    BatchRun,
+    Event,
+    ExecutionAbandoned,
+    ExecutionBroken,
+    Observer,
+)
 from shoal_server.options import BatchingOptions
 
 HUNG_IN_A_ROW: Final = 3  # executions given up one after the other before the version counts as broken
 
 
 class _Running:
-    __slots__ = ("dispatched_s", "execution", "work")
+    __slots__ = ("dispatch", "dispatched_s", "execution", "work")
 
-    def __init__(self, work: BatchExecution, dispatched_s: float) -> None:
+    def __init__(self, work: BatchExecution, dispatch: Dispatch[Ticket], dispatched_s: float) -> None:
         self.work = work
+        self.dispatch = dispatch
         self.dispatched_s = dispatched_s
         self.execution: Execution
 
@@ -32,7 +42,7 @@ class Batcher:
 
     ``offer`` takes a ticket or raises; ``pump`` carries out what the backlog decides and is to be called after a list
     of offers. Every ticket taken is answered, and then handed to ``settled`` exactly once, on the loop, in lists.
-    ``broken`` is called once, when executions hang again and again.
+    ``broken`` is called once, when executions hang again and again, and ``closed`` when nothing will come any more.
     """
 
     def __init__(  # noqa: PLR0913 - its collaborators, each a port
@@ -48,6 +58,7 @@ class Batcher:
         observer: Observer,
         settled: Callable[[Sequence[Ticket]], None],
         broken: Callable[[str], None],
+        closed: Callable[[], None],
     ) -> None:
         self.origin = origin
         self.runner = runner
@@ -61,6 +72,7 @@ class Batcher:
         self._observer = observer
         self._settled = settled
         self._broken = broken
+        self._closed = closed
         self._backlog: Backlog[Ticket] = Backlog(options)
         self._running: dict[_Running, None] = {}
         self._hung_in_a_row = 0
@@ -95,7 +107,7 @@ class Batcher:
         try:
             self._backlog.offer(ticket)
         except Overloaded as error:
-            raise Overloaded(f"model '{self.origin.model}' is overloaded: {error}") from None
+            raise Overloaded(f"model '{self.origin.model}' is overloaded: {error}", error.bound) from None
 
     def withdraw(self, ticket: Ticket) -> None:
         """The caller left: a waiting ticket is never run; a running one loses its answer, and nobody else notices."""
@@ -144,6 +156,7 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._closed()
 
     def _expire(self, now: float) -> None:
         expired = self._backlog.expire(now)
@@ -155,7 +168,11 @@ class Batcher:
 
     def _start(self, dispatch: Dispatch[Ticket], now: float) -> None:
         work = BatchExecution(self.origin, self.runner, self.options, dispatch.entries)
-        running = _Running(work, now)
+        for ticket in work.traced:
+            assert ticket.trace is not None, "that is why it is among the traced"
+            ticket.trace.dispatched = True
+        self.statistics.dispatched(dispatch.rows, dispatch.reason)
+        running = _Running(work, dispatch, now)
         self._slots.take()
         self._running[running] = None
         try:
@@ -178,6 +195,8 @@ class Batcher:
         del self._running[running]
         tickets = running.work.tickets
         self.statistics.executed(tickets, report, running.dispatched_s, now)
+        if running.work.traced:
+            self._tell(self._traced(running, report, now))
         model, version, _uid = self.origin
         for bug in report.bugs:
             self._tell(ExecutionBroken(model, version, repr(bug)))
@@ -194,7 +213,7 @@ class Batcher:
         for running in [r for r in self._running if r.dispatched_s + limit_s <= now]:
             work = running.work
             for ticket in work.tickets:
-                ticket.fail(ExecutionFailed(f"model '{model}' did not finish within {limit_s:g} s"))
+                ticket.fail(ExecutionFailed(f"model '{model}' did not finish within {limit_s:g} s"), Outcome.ABANDONED)
             bugs: list[Exception] = []
             try:
                 running.execution.abandon()
@@ -207,6 +226,23 @@ class Batcher:
                 self._broken(f"{HUNG_IN_A_ROW} executions in a row did not finish within {limit_s:g} s")
             # A copy: the thread has answered some members, perhaps, and may go on adding to its report.
             self._finish(running, Report(runs=list(work.report.runs), bugs=bugs), now)
+
+    def _traced(self, running: _Running, report: Report, now: float) -> BatchEnded:
+        """Return what is told of a batch with traced members."""
+        traced = running.work.traced
+        return BatchEnded(
+            self.origin.model,
+            self.origin.version,
+            len(running.work.tickets),
+            running.dispatch.rows,
+            running.dispatch.reason.value,
+            running.dispatched_s,
+            now,
+            broken=bool(report.bugs),
+            members=[ticket.trace for ticket in traced if ticket.trace is not None],
+            arrived_s=[ticket.arrived_s for ticket in traced],
+            runs=[BatchRun(r.rows, r.began_ns, r.input_ns, r.infer_ns, r.output_ns, r.members) for r in report.runs],
+        )
 
     def _tell(self, event: Event) -> None:
         # In a turn of the loop of its own: an observer that raises, against its contract, costs no slot and no lease.

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
+from shoal_server.batching.outcome import Outcome, outcome_of
 from shoal_server.errors import InternalError, ShoalError
+from shoal_server.events import Traced
 from shoal_server.tensors.batch import OutputBlock
 from shoal_server.tensors.spec import Checked, Shape, Value
 
@@ -51,12 +53,19 @@ class Ticket:
     ``list.pop`` is atomic, so that exactly one of them wins whichever thread it runs on.
 
     ``arrived_s`` and ``deadline_s`` are monotonic seconds, ``size_bytes`` the size of the request's message.
+    ``outcome`` is None until an answer was given; ``trace`` is there where somebody records what happens to it.
     """
 
-    __slots__ = ("_responder", "arrived_s", "deadline_s", "key", "ok", "rows", "size_bytes", "values")
+    __slots__ = ("_responder", "arrived_s", "deadline_s", "key", "outcome", "rows", "size_bytes", "trace", "values")
 
-    def __init__(
-        self, responder: Responder, checked: Checked, size_bytes: int, arrived_s: float, deadline_s: float
+    def __init__(  # noqa: PLR0913, PLR0917 - the fields of a request; by position, as there is one for each
+        self,
+        responder: Responder,
+        checked: Checked,
+        size_bytes: int,
+        arrived_s: float,
+        deadline_s: float,
+        trace: Traced | None = None,
     ) -> None:
         self._responder = [responder]
         self.values: Sequence[Value | None] = checked.values
@@ -65,12 +74,18 @@ class Ticket:
         self.size_bytes = size_bytes
         self.arrived_s = arrived_s
         self.deadline_s = deadline_s
-        self.ok = False
+        self.outcome: Outcome | None = None
+        self.trace = trace
 
     @property
     def answered(self) -> bool:
         """Whether the answer has been given, or nobody is left to take it."""
         return not self._responder
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was answered with results."""
+        return self.outcome is Outcome.OK
 
     def succeed(self, outputs: Outputs, start: int, rows: int) -> bool:
         """Answer with results; return False, doing nothing, where an answer was given before."""
@@ -81,17 +96,22 @@ class Ticket:
         try:
             responder.succeed(outputs, start, rows)
         except Exception as error:  # noqa: BLE001 - whatever breaks the encoding, the caller is owed an answer
+            self.outcome = Outcome.INTERNAL
             _fail(responder, InternalError(f"the answer could not be encoded: {error!r}"))
         else:
-            self.ok = True
+            self.outcome = Outcome.OK
         return True
 
-    def fail(self, error: ShoalError) -> bool:
-        """Answer with an error; return False, doing nothing, where an answer was given before."""
+    def fail(self, error: ShoalError, outcome: Outcome | None = None) -> bool:
+        """Answer with an error; return False, doing nothing, where an answer was given before.
+
+        ``outcome`` says more than the error's class where there is more to say.
+        """
         try:
             responder = self._responder.pop()
         except IndexError:
             return False
+        self.outcome = outcome or outcome_of(error)
         _fail(responder, error)
         return True
 
@@ -101,6 +121,7 @@ class Ticket:
             self._responder.pop()
         except IndexError:
             return False
+        self.outcome = Outcome.CANCELLED
         return True
 
     def __repr__(self) -> str:

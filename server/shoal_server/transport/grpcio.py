@@ -8,7 +8,7 @@ a passed deadline and a closed connection all arrive there as ``CancelledError``
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -19,7 +19,8 @@ from shoal_server.clock import Clock
 from shoal_server.mailbox import Mailbox
 from shoal_server.transport.grpcio_calls import Context, GrpcioCall, GrpcioStream
 from shoal_server.transport.grpcio_tls import RenewableCredentials
-from shoal_server.transport.port import Call, Routes, Status, Stream, TlsMaterial
+from shoal_server.transport.meter import OTHER, Meter
+from shoal_server.transport.port import Call, MethodStatistics, Routes, Status, Stream, TlsMaterial
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class GrpcioTransport:
         self._routes = routes
         self._news = _News()
         self._tls = None if tls is None else RenewableCredentials(tls)
+        self._meter = Meter([*routes.hot, *routes.cold, *routes.streams])
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
@@ -82,7 +84,7 @@ class GrpcioTransport:
         handlers = {method: self._hot(method) for method in routes.hot}
         handlers |= {method: self._cold(method, route) for method, route in routes.cold.items()}
         handlers |= {method: self._stream(method, route) for method, route in routes.streams.items()}
-        self._server.add_generic_rpc_handlers((_Handlers(handlers),))
+        self._server.add_generic_rpc_handlers((_Handlers(handlers, self._meter),))
 
     async def start(self) -> str:
         """Bind and serve; return the address as bound.
@@ -112,6 +114,23 @@ class GrpcioTransport:
         await self._server.stop(grace_s)
         _grpc_log.removeFilter(self._news)
 
+    def statistics(self) -> Sequence[MethodStatistics]:
+        """Return what was counted so far; from any thread.
+
+        Calls that grpc itself refuses never come here: messages above the limit, and calls beyond ``max_calls``.
+        """
+        return self._meter.read()
+
+    def _count(self, call: GrpcioCall, response_bytes: int) -> None:
+        """Count a unary call that was answered."""
+        took_s = self._clock.monotonic() - call.arrived_s
+        self._meter.ended(call.method, call.status, took_s, len(call.message), response_bytes)
+
+    def _count_left(self, call: GrpcioCall) -> None:
+        """Count a unary call whose caller left before the answer."""
+        now = self._clock.monotonic()
+        self._meter.ended(call.method, call.status_on_leaving(now), now - call.arrived_s, len(call.message), 0)
+
     def _hot(self, method: str) -> _Handler:
         """Gather the calls that arrive in one turn of the loop and hand them over as a list."""
         route = self._routes.hot[method]
@@ -134,10 +153,13 @@ class GrpcioTransport:
                 mailbox.loop.call_soon(hand_over)
             arrived.append(call)
             try:
-                return await call.answered
+                answer = await call.answered
             except asyncio.CancelledError:
+                self._count_left(call)
                 call.leave()
                 raise
+            self._count(call, len(answer))
+            return answer
 
         return grpc.unary_unary_rpc_method_handler(unary)
 
@@ -145,11 +167,18 @@ class GrpcioTransport:
         async def unary(message: bytes, context: Context) -> bytes:
             call = GrpcioCall(method, message, context, self._mailbox, self._clock)
             try:
-                await route(call)
-            except Exception:  # noqa: BLE001 - the wire outlives any bug behind it
-                _log.exception("%s failed", method)
-                call.fail(Status.INTERNAL, _BUG)
-            return await call.answered
+                try:
+                    await route(call)
+                except Exception:  # noqa: BLE001 - the wire outlives any bug behind it
+                    _log.exception("%s failed", method)
+                    call.fail(Status.INTERNAL, _BUG)
+                answer = await call.answered
+            except asyncio.CancelledError:
+                self._count_left(call)
+                call.leave()
+                raise
+            self._count(call, len(answer))
+            return answer
 
         return grpc.unary_unary_rpc_method_handler(unary)
 
@@ -161,11 +190,22 @@ class GrpcioTransport:
                 _log.exception("%s failed", method)
                 stream.fail(Status.INTERNAL, _BUG)
 
+        async def run(stream: GrpcioStream) -> None:
+            left = True
+            try:
+                await stream.run(guarded)
+                left = False
+            finally:
+                now = self._clock.monotonic()
+                status = stream.status_on_leaving(now) if left else stream.status
+                took_s = now - stream.arrived_s
+                self._meter.ended(method, status, took_s, stream.request_bytes, stream.response_bytes)
+
         async def many(_messages: object, context: Context) -> None:
-            await GrpcioStream(method, context, self._mailbox, self._clock).run(guarded)
+            await run(GrpcioStream(method, context, self._mailbox, self._clock))
 
         async def one(message: bytes, context: Context) -> None:
-            await GrpcioStream(method, context, self._mailbox, self._clock, first=message).run(guarded)
+            await run(GrpcioStream(method, context, self._mailbox, self._clock, first=message))
 
         if method in self._routes.first_message_only:
             return grpc.unary_stream_rpc_method_handler(one)
@@ -173,11 +213,15 @@ class GrpcioTransport:
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    def __init__(self, handlers: dict[str, _Handler]) -> None:
+    def __init__(self, handlers: dict[str, _Handler], meter: Meter) -> None:
         self._handlers = handlers
+        self._meter = meter
 
     def service(self, details: grpc.HandlerCallDetails) -> "_Handler | None":
-        return self._handlers.get(details.method)
+        handler = self._handlers.get(details.method)
+        if handler is None:
+            self._meter.ended(OTHER, Status.UNIMPLEMENTED, 0.0, 0, 0)  # grpc answers it at once
+        return handler
 
 
 class _News(logging.Filter):

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import grpc
 import grpc.aio
@@ -11,7 +11,10 @@ import grpc.aio
 from shoal_server.clock import Clock
 from shoal_server.mailbox import Mailbox
 from shoal_server.transport.peer_certificate import identity_of_pem
-from shoal_server.transport.port import Metadata, Peer, Status
+from shoal_server.transport.port import Metadata, Peer, Status, Trace
+
+_TRANSIT_S: Final = 0.01
+"""A caller whose deadline has passed says so at once, and counted it from when it sent: before ours passes."""
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -19,16 +22,30 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Exchange:
-    """What unary calls and streams have in common."""
+    """What unary calls and streams have in common. ``arrived_s`` is monotonic."""
 
-    __slots__ = ("_context", "_mailbox", "deadline_s", "method")
+    __slots__ = ("_context", "_failure", "_mailbox", "arrived_s", "deadline_s", "method")
+
+    trace: ClassVar[Trace | None] = None
 
     def __init__(self, method: str, context: Context, mailbox: Mailbox, clock: Clock) -> None:
         remaining_s: float | None = context.time_remaining()
         self.method = method
-        self.deadline_s = None if remaining_s is None else clock.monotonic() + remaining_s
+        self.arrived_s = clock.monotonic()
+        self.deadline_s = None if remaining_s is None else self.arrived_s + remaining_s
         self._context = context
         self._mailbox = mailbox
+        self._failure: tuple[Status, str, Metadata] | None = None
+
+    @property
+    def status(self) -> Status:
+        """How it was answered; OK where nothing else was said."""
+        return Status.OK if self._failure is None else self._failure[0]
+
+    def status_on_leaving(self, now: float) -> Status:
+        """Return how it ends when grpc.aio cancels its handler, for which it gives no reason."""
+        passed = self.deadline_s is not None and self.deadline_s - _TRANSIT_S <= now
+        return Status.DEADLINE_EXCEEDED if passed else Status.CANCELLED
 
     @property
     def metadata(self) -> Metadata:
@@ -52,14 +69,13 @@ class Exchange:
 class GrpcioCall(Exchange):
     """A unary call; the coroutine that grpc.aio runs for it waits for ``answered``."""
 
-    __slots__ = ("_failure", "_left", "answered", "message")
+    __slots__ = ("_left", "answered", "message")
 
     def __init__(self, method: str, message: bytes, context: Context, mailbox: Mailbox, clock: Clock) -> None:
         super().__init__(method, context, mailbox, clock)
         self.message = message
         self.answered: asyncio.Future[bytes] = mailbox.loop.create_future()
         self._left: Callable[[], None] | None = None
-        self._failure: tuple[Status, str, Metadata] | None = None
 
     def reply(self, message: bytes) -> None:
         """End the call with OK; from any thread."""
@@ -90,7 +106,19 @@ class GrpcioCall(Exchange):
 class GrpcioStream(Exchange):
     """A stream: one task of its handler runs the route, another writes what ``send`` has gathered."""
 
-    __slots__ = ("_failure", "_first", "_gone", "_over", "_reads", "_route", "_sent", "_unsent", "_wake", "_written")
+    __slots__ = (
+        "_first",
+        "_gone",
+        "_over",
+        "_reads",
+        "_route",
+        "_sent",
+        "_unsent",
+        "_wake",
+        "_written",
+        "request_bytes",
+        "response_bytes",
+    )
 
     def __init__(
         self, method: str, context: Context, mailbox: Mailbox, clock: Clock, first: bytes | None = None
@@ -98,7 +126,8 @@ class GrpcioStream(Exchange):
         super().__init__(method, context, mailbox, clock)
         self._first = first
         self._reads = first is None
-        self._failure: tuple[Status, str, Metadata] | None = None
+        self.request_bytes = len(first or b"")
+        self.response_bytes = 0
         self._route: asyncio.Task[None] | None = None
         self._unsent: deque[bytes] = deque()
         self._sent = 0
@@ -122,8 +151,12 @@ class GrpcioStream(Exchange):
     async def receive(self) -> bytes | None:
         """Return the next message, None when the caller has sent its last."""
         if self._reads:
-            message = await self._context.read()
-            return None if message is grpc.aio.EOF else message
+            read = await self._context.read()
+            if read is grpc.aio.EOF:
+                return None
+            received: bytes = read
+            self.request_bytes += len(received)
+            return received
         message, self._first = self._first, None
         return message
 
@@ -155,12 +188,15 @@ class GrpcioStream(Exchange):
     async def _write(self) -> None:
         while True:
             while self._unsent:
+                message = self._unsent.popleft()
                 try:
-                    await self._context.write(self._unsent.popleft())
+                    await self._context.write(message)
                 except Exception:  # noqa: BLE001 - grpc.aio's own class for it is private
                     # The caller is gone. grpc.aio is about to cancel the handler, and nobody is left to be told more.
+                    self._gone = True
                     return
                 self._sent += 1
+                self.response_bytes += len(message)
                 self._written.set()
             if self._over:
                 return
