@@ -33,6 +33,8 @@ from shoal_server.service import BatcherFactory, InferenceService
 from shoal_server.sources import Settings as ModelSettings
 from shoal_server.sources import StateFolder, default_state, open_source
 from shoal_server.telemetry.event_log import EventLog, Observers
+from shoal_server.telemetry.snapshot import Sources
+from shoal_server.telemetry.telemetry import Telemetry
 
 _log: Final = logging.getLogger("shoal")
 
@@ -52,7 +54,8 @@ class Server:
         self._gate = Gate(settings.limits.options())
         self.readiness = Readiness()
         self._door = Door(self._gate, self.readiness)
-        observer = Observers([EventLog(), self.readiness])
+        self.telemetry = Telemetry(settings.telemetry.options(), self._clock)
+        observer = Observers([EventLog(), self.readiness, self.telemetry])
         cpus = available_cpus()
         whole_cpus = max(1, floor(cpus))
         slots = settings.runtime.slots or whole_cpus
@@ -62,6 +65,7 @@ class Server:
         # What is over at once must not wait for a load: a rollback, say.
         self._clerk = Threads(1, "shoal-clerk", mailbox)
         factory = BatcherFactory(self._gate, Slots(slots), self._runners, self._clock, observer)
+        self._ledger = factory.ledger
         defaults = ModelSettings(batching=settings.batching.options(), runtime=settings.runtime.options())
         source = open_source(settings.models, defaults)
         lifecycle = settings.lifecycle
@@ -75,13 +79,15 @@ class Server:
         self.readiness.follow(self.manager)
         self._listeners = Listeners(
             settings,
-            routes(
-                InferenceService(self._gate, self.manager, self._clock),
-                self.manager,
-                self.readiness,
-                self._clock,
-                version("shoal"),
-            ).joined(admin_routes(self.manager, self._door, self._clock)),
+            self.telemetry.traced(
+                routes(
+                    InferenceService(self._gate, self.manager, self._clock),
+                    self.manager,
+                    self.readiness,
+                    self._clock,
+                    version("shoal"),
+                ).joined(admin_routes(self.manager, self._door, self._clock))
+            ),
             self._clock,
             mailbox,
             observer,
@@ -95,6 +101,15 @@ class Server:
             LoadFailed: the source of the models cannot be read, or it is one file and that cannot be served.
         """
         address = await self._listeners.start()
+        await self.telemetry.start(
+            Sources(
+                self._listeners.statistics,
+                self._gate,
+                self._ledger,
+                lambda: self.manager.catalog.slots(),  # noqa: PLW0108 - the catalog of then, not of now
+                self.telemetry.operations,
+            )
+        )
         await self.manager.start()
         entries = self.manager.catalog.models.values()
         nothing = not any(entry.newest_ready for entry in entries)
@@ -119,6 +134,7 @@ class Server:
         finished = await self._within(self._gate.emptied(), ends_s)
         await self._listeners.stop(min(_LAST_ANSWERS_S, max(ends_s - self._clock.monotonic(), 0.0)))
         unloaded = await self._within(self.manager.close(), max(ends_s, self._clock.monotonic() + _LAST_ANSWERS_S))
+        await self.telemetry.stop(max(ends_s - self._clock.monotonic(), _LAST_ANSWERS_S))
         self._runners.close()
         self._loaders.close()
         self._clerk.close()

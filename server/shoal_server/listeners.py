@@ -8,6 +8,7 @@ from typing import Final
 
 from shoal_server.clock import Clock
 from shoal_server.config import ConfigError, Settings, split_address
+from shoal_server.errors import CannotListen
 from shoal_server.events import Event, Observer
 from shoal_server.mailbox import Mailbox
 from shoal_server.security import (
@@ -23,7 +24,7 @@ from shoal_server.security import (
     without_admin,
 )
 from shoal_server.transport.grpcio import GrpcioOptions, GrpcioTransport
-from shoal_server.transport.port import Routes, TlsMaterial
+from shoal_server.transport.port import MethodStatistics, Routes, Status, TlsMaterial
 
 _log: Final = logging.getLogger("shoal")
 
@@ -73,16 +74,13 @@ class Listeners:
         """Bind and serve all of them; return the address of the one for everybody, as bound.
 
         Raises:
-            OSError: an address cannot be bound; names the setting.
+            CannotListen: an address cannot be bound.
         """
         for place, transport in zip(self._places, self._transports, strict=True):
             try:
                 self._addresses.append(await transport.start())
             except OSError as error:
-                flag = "--" + place.key.replace(".", "-")
-                raise OSError(
-                    f"{error}; choose another by {flag} HOST:PORT, where port 0 takes any free one"
-                ) from error
+                raise CannotListen(str(error), place.key) from error
         if self._renewer is not None:
             self._renewer.start()
         return self._addresses[0]
@@ -93,6 +91,15 @@ class Listeners:
             self._renewer.stop()
         for transport in self._transports:
             await transport.stop(grace_s)
+
+    def statistics(self) -> Sequence[MethodStatistics]:
+        """Return what all of them together counted so far; from any thread."""
+        joined: dict[tuple[str, Status], MethodStatistics] = {}
+        for transport in self._transports:
+            for counted in transport.statistics():
+                key = counted.method, counted.status
+                joined[key] = joined[key].plus(counted) if key in joined else counted
+        return tuple(joined.values())
 
     @property
     def addresses(self) -> Sequence[str]:

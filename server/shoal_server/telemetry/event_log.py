@@ -6,6 +6,7 @@ from typing import Final
 
 from shoal_server.events import (
     AdminDecided,
+    BatchEnded,
     BatchingStopped,
     CertificateExpiring,
     CertificateRefused,
@@ -27,26 +28,28 @@ _log: Final = logging.getLogger("shoal")
 class EventLog:
     """Writes each event as one line. An Observer."""
 
-    def observe(self, event: Event) -> None:  # noqa: C901 - a case for each event
+    def observe(self, event: Event) -> None:  # noqa: C901, PLR0912 - a case for each event
         """Log an event at the level of its gravity."""
+        fields = {"model": getattr(event, "model", None), "version": getattr(event, "version", None)}
+        log = logging.LoggerAdapter(_log, fields)
         match event:
             case VersionChanged(model, version, state, reason):
                 level = logging.ERROR if state == "failed" else logging.INFO if state == "ready" else logging.DEBUG
-                _log.log(level, "model %s version %d is %s%s", model, version, state, f": {reason}" if reason else "")
+                log.log(level, "model %s version %d is %s%s", model, version, state, f": {reason}" if reason else "")
             case CurrentChosen(model, version):
-                _log.debug("model %s: calls without a version reach %s", model, version or "none")
+                log.debug("model %s: calls without a version reach %s", model, version or "none")
             case ModelRemarked(model, warning):
-                _log.warning("model %s: %s", model, warning)
+                log.warning("model %s: %s", model, warning)
             case ExecutionBroken(model, version, problem):
-                _log.error("model %s version %d: a batch failed by a bug: %s", model, version, problem)
+                log.error("model %s version %d: a batch failed by a bug: %s", model, version, problem)
             case BatchingStopped(model, version):
-                _log.warning(
+                log.warning(
                     "model %s version %d: its outputs cannot be split by rows; its requests run one by one from now on",
                     model,
                     version,
                 )
             case ExecutionAbandoned(model, version, members, limit_s):
-                _log.error(
+                log.error(
                     "model %s version %d: gave up a batch of %d requests that ran longer than %g s",
                     model,
                     version,
@@ -54,7 +57,7 @@ class EventLog:
                     limit_s,
                 )
             case MemoryKept(model, version, size_bytes, returned_bytes):
-                _log.warning(
+                log.warning(
                     "model %s version %d: its files have %d MB, and unloading it gave back %d MB",
                     model,
                     version,
@@ -66,9 +69,11 @@ class EventLog:
                 if event.version:
                     what += f", version {event.version}"
                 if event.problem:
-                    _log.warning("%s failed after %.3g s: %s", what, event.seconds, event.problem)
+                    log.warning("%s failed after %.3g s: %s", what, event.seconds, event.problem)
                 else:
-                    _log.info("%s: %s, %.3g s", what, event.outcome, event.seconds)
+                    log.info("%s: %s, %.3g s", what, event.outcome, event.seconds)
+            case BatchEnded():
+                pass  # it is for traces, and there are many
             case _:
                 _log_security(event)
 

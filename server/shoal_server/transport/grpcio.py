@@ -19,6 +19,7 @@ from shoal_server.clock import Clock
 from shoal_server.mailbox import Mailbox
 from shoal_server.transport.grpcio_calls import Context, GrpcioCall, GrpcioStream
 from shoal_server.transport.grpcio_tls import RenewableCredentials
+from shoal_server.transport.leaving import status_of_leaving
 from shoal_server.transport.meter import OTHER, Meter
 from shoal_server.transport.port import Call, MethodStatistics, Routes, Status, Stream, TlsMaterial
 
@@ -129,7 +130,9 @@ class GrpcioTransport:
     def _count_left(self, call: GrpcioCall) -> None:
         """Count a unary call whose caller left before the answer."""
         now = self._clock.monotonic()
-        self._meter.ended(call.method, call.status_on_leaving(now), now - call.arrived_s, len(call.message), 0)
+        self._meter.ended(
+            call.method, status_of_leaving(call.deadline_s, now), now - call.arrived_s, len(call.message), 0
+        )
 
     def _hot(self, method: str) -> _Handler:
         """Gather the calls that arrive in one turn of the loop and hand them over as a list."""
@@ -197,7 +200,7 @@ class GrpcioTransport:
                 left = False
             finally:
                 now = self._clock.monotonic()
-                status = stream.status_on_leaving(now) if left else stream.status
+                status = status_of_leaving(stream.deadline_s, now) if left else stream.status
                 took_s = now - stream.arrived_s
                 self._meter.ended(method, status, took_s, stream.request_bytes, stream.response_bytes)
 

@@ -13,9 +13,6 @@ from shoal_server.mailbox import Mailbox
 from shoal_server.transport.peer_certificate import identity_of_pem
 from shoal_server.transport.port import Metadata, Peer, Status, Trace
 
-_TRANSIT_S: Final = 0.01
-"""A caller whose deadline has passed says so at once, and counted it from when it sent: before ours passes."""
-
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -41,11 +38,6 @@ class Exchange:
     def status(self) -> Status:
         """How it was answered; OK where nothing else was said."""
         return Status.OK if self._failure is None else self._failure[0]
-
-    def status_on_leaving(self, now: float) -> Status:
-        """Return how it ends when grpc.aio cancels its handler, for which it gives no reason."""
-        passed = self.deadline_s is not None and self.deadline_s - _TRANSIT_S <= now
-        return Status.DEADLINE_EXCEEDED if passed else Status.CANCELLED
 
     @property
     def metadata(self) -> Metadata:

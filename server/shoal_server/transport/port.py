@@ -213,6 +213,17 @@ class MethodStatistics:
     request_bytes: int
     response_bytes: int
 
+    def plus(self, other: "MethodStatistics") -> "MethodStatistics":
+        """Return what two listeners counted of the same method and status."""
+        assert (self.method, self.status) == (other.method, other.status), "only calls of one kind are summed"
+        return MethodStatistics(
+            self.method,
+            self.status,
+            self.durations.plus(other.durations),
+            self.request_bytes + other.request_bytes,
+            self.response_bytes + other.response_bytes,
+        )
+
 
 class Transport(Protocol):
     """A listener. ``start`` binds and serves, ``stop`` refuses new calls and waits for those under way."""
