@@ -51,9 +51,8 @@ def _serve(configuration: Configuration) -> int:
     except ConfigError as error:
         raise Failure(str(error), MISUSED) from error
     except CannotListen as error:
-        raise Failure(
-            f"{error}; choose another by {OPTIONS[error.setting].flag} HOST:PORT, where port 0 takes any free one"
-        ) from error
+        flag = OPTIONS[error.setting].flag
+        raise Failure(f"{error}; choose another by {flag} HOST:PORT, where port 0 takes any free one") from error
     except (OSError, LoadFailed) as error:
         raise Failure(str(error)) from error
 
