@@ -1,5 +1,7 @@
 # docker build --tag shoal .
-# docker run --rm --publish 8001:8001 --volume "$PWD/models:/models:ro" shoal
+# docker run --rm --publish 8001:8001 --volume "$PWD/models:/models:ro" shoal --insecure
+# With certificates in place of --insecure: --volume "$PWD/certs:/certs:ro" --env SHOAL_TLS__CERTIFICATE=/certs/server.pem
+# --env SHOAL_TLS__KEY=/certs/server.key --env SHOAL_TLS__CLIENT_CA=/certs/ca.pem
 ARG PYTHON_VERSION=3.11
 
 FROM python:${PYTHON_VERSION}-slim AS build
@@ -23,6 +25,8 @@ COPY --from=build /opt/shoal /opt/shoal
 ENV PATH=/opt/shoal/bin:$PATH
 USER 10001
 EXPOSE 8001
+# As variables, so that `shoal health` in the container knows them too. Probes are answered without certificates.
+ENV SHOAL_MODELS=/models SHOAL_ADDRESS=0.0.0.0:8001 SHOAL_PROBE__ADDRESS=127.0.0.1:8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["shoal", "health"]
-# Further options go after the image's name; one that is given twice counts as given last.
-ENTRYPOINT ["shoal", "serve", "/models", "--address", "0.0.0.0:8001"]
+# Further options go after the image's name. It serves other machines, so it asks for certificates or `--insecure`.
+ENTRYPOINT ["shoal", "serve"]

@@ -56,16 +56,16 @@ async def measure(options: Options, progress: Callable[[str], None]) -> list[Rou
         write_tiny(Path(scratch))
         async with running("-m", "shoal_server", "serve", scratch, "--address", "127.0.0.1:0") as server:
             channel = grpc.aio.insecure_channel(server.address)
-            question = await _question(channel)
+            question = await question_for(channel)
             answer = await _method(channel, "ModelInfer")(question)
             async with running("-m", "shoal_bench.echo", str(len(answer))) as echo:
                 echo_channel = grpc.aio.insecure_channel(echo.address)
                 rounds = []
                 for number in range(1, options.rounds + 1):
                     before = await _executed(channel)
-                    served = await _side(server, channel, question, options)
+                    served = await measure_side(server, channel, question, options)
                     after = await _executed(channel)
-                    echoed = await _side(echo, echo_channel, question, options)
+                    echoed = await measure_side(echo, echo_channel, question, options)
                     rounds.append(Round(served, echoed, (after[0] - before[0]) / (after[1] - before[1])))
                     progress(
                         f"round {number}: server {served.rate:.0f}/s ({served.cpu_us:.0f} us CPU a call), echo "
@@ -77,7 +77,8 @@ async def measure(options: Options, progress: Callable[[str], None]) -> list[Rou
     return rounds
 
 
-async def _question(channel: grpc.aio.Channel) -> bytes:
+async def question_for(channel: grpc.aio.Channel) -> bytes:
+    """Return a request of one row for the tiny model of the server behind the channel."""
     ask = _method(channel, "ModelMetadata")
     metadata = pb.ModelMetadataResponse.FromString(
         await ask(pb.ModelMetadataRequest(name=NAME).SerializeToString(), wait_for_ready=True)
@@ -98,7 +99,8 @@ async def _executed(channel: grpc.aio.Channel) -> tuple[int, int]:
     return response.model_stats[0].inference_count, response.model_stats[0].execution_count
 
 
-async def _side(process: MeasuredProcess, channel: grpc.aio.Channel, question: bytes, options: Options) -> Side:
+async def measure_side(process: MeasuredProcess, channel: grpc.aio.Channel, question: bytes, options: Options) -> Side:
+    """Warm up, then measure one side for one round."""
     infer = _method(channel, "ModelInfer")
     await closed_loop(lambda: infer(question), min(_WARM_UP_CALLS, options.calls), options.in_flight)
     cpu_s = process.cpu_s()

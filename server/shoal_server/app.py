@@ -23,6 +23,7 @@ from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.states import VersionState
 from shoal_server.lifecycle.surroundings import Surroundings
+from shoal_server.listeners import Listeners
 from shoal_server.mailbox import Mailbox
 from shoal_server.rpc.admin import admin_routes
 from shoal_server.rpc.door import Door
@@ -35,7 +36,8 @@ from shoal_server.service import BatcherFactory, InferenceService
 from shoal_server.sources import Settings as ModelSettings
 from shoal_server.sources import StateFolder, default_state, open_source
 from shoal_server.telemetry.event_log import EventLog, Observers
-from shoal_server.transport.grpcio import GrpcioOptions, GrpcioTransport
+from shoal_server.telemetry.snapshot import Sources
+from shoal_server.telemetry.telemetry import Telemetry
 
 _log: Final = logging.getLogger("shoal")
 
@@ -43,7 +45,11 @@ _LAST_ANSWERS_S: Final = 1.0  # for answers that are given and not yet on the wi
 
 
 class Server:
-    """Everything of one server, made and used on one loop: ``start``, then ``stop``."""
+    """Everything of one server, made and used on one loop: ``start``, then ``stop``.
+
+    Raises:
+        ConfigError: the settings contradict each other, or certificates cannot be used.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -52,7 +58,8 @@ class Server:
         self._gate = Gate(settings.limits.options(), Callers(callers) if callers else None)
         self.readiness = Readiness()
         self._door = Door(self._gate, self.readiness)
-        observer = Observers([EventLog(), self.readiness])
+        self.telemetry = Telemetry(settings.telemetry.options(), self._clock)
+        observer = Observers([EventLog(), self.readiness, self.telemetry])
         cpus = available_cpus()
         whole_cpus = max(1, floor(cpus))
         slots = settings.runtime.slots or whole_cpus
@@ -63,6 +70,7 @@ class Server:
         self._clerk = Threads(1, "shoal-clerk", mailbox)
         fairness = callers.fairness if callers else None
         factory = BatcherFactory(self._gate, Slots(slots), self._runners, self._clock, observer, fairness=fairness)
+        self._ledger = factory.ledger
         defaults = ModelSettings(batching=settings.batching.options(), runtime=settings.runtime.options())
         source = open_source(settings.models, defaults)
         lifecycle = settings.lifecycle
@@ -75,33 +83,40 @@ class Server:
         self.manager: Manager[Batcher] = Manager(source, self._state, around, self._clerk, lifecycle.keep_warm_s)
         self.readiness.follow(self.manager)
         jitter = partial(Random().uniform, 0.5, 1.5)  # noqa: S311 - spreads out retries, keeps no secret
-        self._transport = GrpcioTransport(
-            GrpcioOptions(
-                settings.address,
-                settings.limits.max_message_bytes,
-                settings.limits.max_metadata_bytes,
-                max_calls=2 * settings.limits.max_requests,
+        self._listeners = Listeners(
+            settings,
+            self.telemetry.traced(
+                routes(
+                    InferenceService(self._gate, self.manager, self._clock, jitter),
+                    self.manager,
+                    self.readiness,
+                    self._clock,
+                    version("shoal"),
+                    callers=callers,
+                ).joined(admin_routes(self.manager, self._door, self._clock))
             ),
-            routes(
-                InferenceService(self._gate, self.manager, self._clock, jitter),
-                self.manager,
-                self.readiness,
-                self._clock,
-                version("shoal"),
-                callers=callers,
-            ).joined(admin_routes(self.manager, self._door, self._clock)),
             self._clock,
             mailbox,
+            observer,
         )
 
     async def start(self) -> str:
-        """Listen, so that probes are answered, then load the models; return the address as bound.
+        """Listen, so that probes are answered, then load the models; return the address for everybody, as bound.
 
         Raises:
-            OSError: the address cannot be bound.
+            OSError: an address cannot be bound.
             LoadFailed: the source of the models cannot be read, or it is one file and that cannot be served.
         """
-        address = await self._transport.start()
+        address = await self._listeners.start()
+        await self.telemetry.start(
+            Sources(
+                self._listeners.statistics,
+                self._gate,
+                self._ledger,
+                lambda: self.manager.catalog.slots(),  # noqa: PLW0108 - the catalog of then, not of now
+                self.telemetry.operations,
+            )
+        )
         await self.manager.start()
         entries = self.manager.catalog.models.values()
         nothing = not any(entry.newest_ready for entry in entries)
@@ -124,8 +139,9 @@ class Server:
             if slot.engine is not None:
                 slot.engine.hurry()
         finished = await self._within(self._gate.emptied(), ends_s)
-        await self._transport.stop(min(_LAST_ANSWERS_S, max(ends_s - self._clock.monotonic(), 0.0)))
+        await self._listeners.stop(min(_LAST_ANSWERS_S, max(ends_s - self._clock.monotonic(), 0.0)))
         unloaded = await self._within(self.manager.close(), max(ends_s, self._clock.monotonic() + _LAST_ANSWERS_S))
+        await self.telemetry.stop(max(ends_s - self._clock.monotonic(), _LAST_ANSWERS_S))
         self._runners.close()
         self._loaders.close()
         self._clerk.close()
@@ -143,13 +159,14 @@ class Server:
         return self._gate.statistics()
 
     def summary(self) -> str:
-        """Say what is served, for the line that tells the operator that it is."""
+        """Say where what is served, for the line that tells the operator that it is."""
         models = self.manager.catalog.models
         slots = list(self.manager.catalog.slots())
         ready = sum(slot.state is VersionState.READY for slot in slots)
         failed = sum(slot.state is VersionState.FAILED for slot in slots)
         failed += sum(bool(entry.problem) for entry in models.values())
-        return f"{ready} model versions of {len(models)} models" + (f", {failed} failed" if failed else "")
+        served = f"{ready} model versions of {len(models)} models" + (f", {failed} failed" if failed else "")
+        return f"{self._listeners.summary()}, serving {served}"
 
     async def _within(self, awaitable: Coroutine[None, None, None], ends_s: float) -> bool:
         try:
@@ -167,7 +184,8 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> int:
     ends the process at once.
 
     Raises:
-        OSError: the address cannot be bound.
+        ConfigError: the settings contradict each other, or certificates cannot be used.
+        OSError: an address cannot be bound.
         LoadFailed: the source of the models cannot be read.
     """
     with _stop_signal() as stop:
@@ -177,8 +195,8 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> int:
         try:
             await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
-                address = starting.result()
-                announce(f"ready on {address}, serving {server.summary()}")
+                starting.result()
+                announce(f"ready on {server.summary()}")
                 await stopping
             _log.info("draining, for at most %g s", settings.grace_s)
         finally:

@@ -22,8 +22,20 @@ The texts of all but ``InternalError`` are written for the caller: they name the
 what came. No class knows a status code; ``rpc/errors.py`` is the one table from here to the wire.
 """
 
+from enum import Enum
 from math import inf
 from typing import Final
+
+
+class Bound(Enum):
+    """What there would be too much of."""
+
+    REQUESTS = "requests"
+    ROWS = "rows"
+    BYTES = "bytes"
+    DEADLINE = "deadline"  # time that those before take
+    QUOTA = "quota"  # of the caller
+    SHARE = "share"  # of the caller, where callers share
 
 
 class ShoalError(Exception):
@@ -50,8 +62,9 @@ class Overloaded(ShoalError):
 
     NEVER: Final = inf
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, bound: Bound, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
+        self.bound = bound
         self.retry_after_s = retry_after_s
 
 
@@ -100,3 +113,11 @@ class InternalError(ShoalError):
 
 class LoadFailed(ShoalError):
     """A model version could not be read, understood, warmed up or published."""
+
+
+class CannotListen(OSError):
+    """An address cannot be bound; ``setting`` is the key that it comes from, such as ``telemetry.prometheus``."""
+
+    def __init__(self, message: str, setting: str) -> None:
+        super().__init__(message)
+        self.setting = setting

@@ -1,7 +1,17 @@
 """What the core tells whoever listens: facts, after they happened."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+
+class Traced(Protocol):
+    """A request that somebody records. The core carries it and knows no more of it.
+
+    ``dispatched`` is set when the request leaves the line for a batch: a ``BatchEnded`` that names it will follow.
+    """
+
+    dispatched: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,42 @@ class ExecutionAbandoned:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRun:
+    """One call of the model: when it began, by ``time.perf_counter_ns``, and nanoseconds per stage.
+
+    ``members`` are those of its requests that are traced.
+    """
+
+    rows: int
+    began_ns: int
+    input_ns: int
+    infer_ns: int
+    output_ns: int
+    members: Sequence[Traced]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEnded:
+    """A batch with traced ``members`` is over; told only of such batches. Times are monotonic seconds.
+
+    ``arrived_s`` says when each of the members came, ``reason`` why the batch took no more; ``runs`` are the calls of
+    the model that answered somebody, several where it was run in parts.
+    """
+
+    model: str
+    version: int
+    requests: int
+    rows: int
+    reason: str
+    dispatched_s: float
+    ended_s: float
+    broken: bool
+    members: Sequence[Traced]
+    arrived_s: Sequence[float]
+    runs: Sequence[BatchRun]
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryKept:
     """A large version was unloaded, and much of the ``size_bytes`` of its files has not come back to the system."""
 
@@ -95,6 +141,39 @@ class OperationEnded:
     steps: tuple[StepTaken, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CertificateRenewed:
+    """The files held a new certificate or CA, which all handshakes use from now on; ``about`` says whose it is."""
+
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRefused:
+    """The files hold what cannot be used; the certificate in use stays. ``problem`` names the file."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateExpiring:
+    """A certificate in use is about to expire; ``left_s`` is at most 0 where it has expired."""
+
+    what: str
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AdminDecided:
+    """A call that changes what is served was let in or refused; ``reason`` says why where it was refused."""
+
+    method: str
+    identity: str
+    peer: str
+    allowed: bool
+    reason: str
+
+
 Event = (
     VersionChanged
     | CurrentChosen
@@ -102,8 +181,13 @@ Event = (
     | ExecutionBroken
     | BatchingStopped
     | ExecutionAbandoned
+    | BatchEnded
     | MemoryKept
     | OperationEnded
+    | CertificateRenewed
+    | CertificateRefused
+    | CertificateExpiring
+    | AdminDecided
 )
 
 

@@ -4,7 +4,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_FINE_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025)
+_RPC_S: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+SECONDS: Final = (*_FINE_S, *_RPC_S)
 """Bounds for durations: OpenTelemetry's for RPCs (semantic conventions, rpc.server.call.duration) and finer below."""
 ROWS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 """Bounds for rows of a batch."""
@@ -22,6 +24,12 @@ class Buckets(NamedTuple):
         """How many values in all."""
         return sum(self.counts)
 
+    def plus(self, other: "Buckets") -> "Buckets":
+        """Return what both have counted; their bounds are the same."""
+        assert self.bounds == other.bounds, "only histograms of one kind are summed"
+        counts = tuple([a + b for a, b in zip(self.counts, other.counts, strict=True)])
+        return Buckets(self.bounds, counts, self.total + other.total)
+
 
 class Histogram:
     """Cumulative since it was made. One thread writes; a reader may see a value that is counted and not yet summed."""
@@ -38,6 +46,13 @@ class Histogram:
         """Count a value, ``count`` times."""
         self._counts[bisect_left(self.bounds, value)] += count
         self._total += value * count
+
+    def add_all(self, values: Sequence[float]) -> None:
+        """Count each value once: half the price of ``add`` for each."""
+        counts, bounds = self._counts, self.bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self._total += sum(values)
 
     def read(self) -> Buckets:
         """Return what was counted so far."""

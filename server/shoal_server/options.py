@@ -6,7 +6,7 @@ Every field says its unit and its range; the defaults serve without any configur
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Final, Literal
 
 MOST_PRIORITY_LEVELS: Final = 64
 
@@ -131,3 +131,33 @@ class CallerOptions:
     fairness: FairnessOptions = field(default_factory=FairnessOptions)
     quotas: Mapping[str, QuotaOptions] = field(default_factory=dict)
     quota: QuotaOptions = field(default_factory=QuotaOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryOptions:
+    """Who is told what the server does.
+
+    ``prometheus``: HOST:PORT where /metrics is served, empty for nowhere.
+    ``metrics_endpoint`` / ``traces_endpoint``: URLs that OTLP is pushed to, whole, empty for nowhere.
+    ``metric_interval_s`` / ``trace_interval_s``: how often, > 0.
+    ``delta``: push what was counted since the last push, in place of since the start.
+    ``trace_ratio``: share of calls, in [0, 1], that are traced where the caller's trace does not decide.
+    ``trace_callers``: whether the caller's trace decides, where there is one.
+    ``trace_queue``: calls and batches that may wait to be pushed, >= 1; what exceeds it is dropped and counted.
+    """
+
+    prometheus: str = ""
+    metrics_endpoint: str = ""
+    traces_endpoint: str = ""
+    protocol: Literal["grpc", "http/protobuf"] = "grpc"
+    metric_interval_s: float = 60.0
+    delta: bool = False
+    trace_ratio: float = 0.0
+    trace_callers: bool = True
+    trace_interval_s: float = 5.0
+    trace_queue: int = 2048
+
+    @property
+    def traces(self) -> bool:
+        """Whether any call may be traced."""
+        return bool(self.traces_endpoint) and (self.trace_ratio > 0 or self.trace_callers)

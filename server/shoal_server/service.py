@@ -7,11 +7,12 @@ from math import inf
 from shoal_server.admission.gate import Gate
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.executor import Executor
+from shoal_server.batching.ledger import Ledger
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.ticket import Origin, Responder, Ticket
 from shoal_server.clock import Clock
-from shoal_server.errors import DeadlineExceeded, InvalidRequest, Overloaded
-from shoal_server.events import Observer
+from shoal_server.errors import DeadlineExceeded, InvalidRequest, Overloaded, ShoalError
+from shoal_server.events import Observer, Traced
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.ports import LoadedModel
 from shoal_server.lifecycle.slot import VersionSlot
@@ -27,6 +28,7 @@ class InferenceRequest:
     ``size_bytes`` is the message's size, ``deadline_s`` monotonic seconds, and ``timeout_s`` how long it may wait for
     its batch, in place of what the model's options say. ``priority`` is 1 for the most important, 0 for the model's
     default; ``caller`` is who asks, as quotas and fairness know him, empty where nobody needs to know.
+    ``trace`` is there where somebody records what happens to it.
     """
 
     model: str
@@ -38,6 +40,7 @@ class InferenceRequest:
     timeout_s: float | None = None
     priority: int = 0
     caller: str = ""
+    trace: Traced | None = None
 
 
 @dataclass(slots=True)
@@ -76,9 +79,11 @@ class InferenceService:
         """
         slot = self._manager.catalog.resolve(request.model, request.version)
         batcher = slot.lease()
+        admitted = False
         try:
             ticket = self._ticket(request, batcher, responder)
             ticket.caller = self._gate.admit(ticket.rows, ticket.size_bytes, ticket.caller, ticket.arrived_s)
+            admitted = True
             try:
                 batcher.offer(ticket)
             except BaseException:
@@ -88,6 +93,8 @@ class InferenceService:
             slot.release()
             if isinstance(error, Overloaded):
                 self._time_retry(error, batcher)
+            if isinstance(error, ShoalError):
+                batcher.statistics.refused(error, by_queue=admitted)
             raise
         self._touched[batcher] = None
         return Admission(ticket, batcher)
@@ -127,11 +134,24 @@ class InferenceService:
         priority = request.priority
         if not 1 <= priority <= options.priority_levels:
             priority = options.default_priority
-        return Ticket(responder, checked, request.size_bytes, now, deadline_s, answer_by_s, priority, request.caller)
+        return Ticket(
+            responder,
+            checked,
+            request.size_bytes,
+            now,
+            deadline_s,
+            request.trace,
+            answer_by_s,
+            priority,
+            request.caller,
+        )
 
 
 class BatcherFactory:
-    """Makes the batcher of a loaded version and sees to it that what its tickets hold is given back."""
+    """Makes the batcher of a loaded version and sees to it that what its tickets hold is given back.
+
+    ``ledger`` has what all of them count.
+    """
 
     def __init__(  # noqa: PLR0913 - what all batchers share
         self,
@@ -149,6 +169,7 @@ class BatcherFactory:
         self._executor = executor
         self._clock = clock
         self._observer = observer
+        self.ledger = Ledger()
 
     def __call__(self, slot: VersionSlot[Batcher], loaded: LoadedModel, broken: Callable[[str], None]) -> Batcher:
         """Return a batcher for the slot."""
@@ -159,7 +180,7 @@ class BatcherFactory:
                 gate.release(ticket.rows, ticket.size_bytes, ticket.caller)
             slot.release(len(tickets))
 
-        return Batcher(
+        batcher = Batcher(
             Origin(slot.model, slot.version, slot.uid),
             loaded,
             slot.definition.batching,
@@ -171,4 +192,7 @@ class BatcherFactory:
             fairness=self._fairness,
             settled=settled,
             broken=broken,
+            closed=lambda: self.ledger.closed(slot.model, slot.version, batcher.statistics),
         )
+        self.ledger.opened(slot.model, slot.version, batcher.statistics, self._clock.epoch())
+        return batcher

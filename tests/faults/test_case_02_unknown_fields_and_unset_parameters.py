@@ -41,7 +41,7 @@ def test_parameters_that_nobody_knows_are_ignored_whatever_their_kind(caller: Ca
     request.parameters["double"].double_param = float("nan")
     request.parameters["text"].string_param = "\0" * 1000
     request.parameters[""].string_param = "nameless"
-    request.parameters["priority"].string_param = "very"
+    request.parameters["importance"].string_param = "very"
     request.inputs[0].parameters["unset"].SetInParent()
     request.inputs[0].parameters["binary_data_size"].string_param = "8"
     np.testing.assert_array_equal(caller.infer(request).array(), ROW)

@@ -89,15 +89,17 @@ class Pending:
 class Caller:
     """A connection of its own to one server."""
 
-    def __init__(self, address: str) -> None:
-        self.channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.use_local_subchannel_pool", 1),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.enable_http_proxy", 0),
-            ],
+    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None) -> None:
+        options: list[tuple[str, int]] = [
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.enable_http_proxy", 0),
+        ]
+        self.channel = (
+            grpc.insecure_channel(address, options)
+            if credentials is None
+            else grpc.secure_channel(address, credentials, options)
         )
 
     def begin(

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shoal_server.batching.batcher import Batcher
+from shoal_server.lifecycle.catalog import ModelEntry
+from shoal_server.lifecycle.slot import VersionSlot
+from shoal_server.lifecycle.states import VersionState
 from shoal_server.options import BatchingOptions
 from shoal_testing.fake_model import Kind
 from shoal_testing.scenario import Arrival, Scenario
@@ -20,9 +23,10 @@ Figures = tuple[int, int, int]
 def reason_to_refuse(simulation: "Simulation", arrival: Arrival, cells: np.ndarray[Any, Any]) -> str:
     """Return the name of an error that would be right now, or nothing."""
     entry = simulation.core.manager.catalog.models.get(arrival.model)
-    if entry is None or (arrival.version and int(arrival.version) not in entry.versions):
+    version = named(entry, arrival.version) if entry is not None else None
+    if entry is None or version is None or (arrival.version.isdecimal() and version not in entry.versions):
         return "NotFound"
-    slot = entry.versions[int(arrival.version)] if arrival.version else entry.newest_ready
+    slot = entry.versions.get(version)
     if slot is None or slot.engine is None or slot.state.value != "ready":
         return "Unavailable"
     options, plan = slot.engine.options, simulation.plans[arrival.model]
@@ -111,3 +115,23 @@ def core_bounds(scenario: Scenario) -> Figures:
 def exceeds(now: Figures, more: Figures, bounds: Figures) -> bool:
     """Whether one more request would exceed a bound."""
     return any(held + added > bound for held, added, bound in zip(now, more, bounds, strict=True))
+
+
+def answering(entry: ModelEntry[Batcher]) -> VersionSlot[Batcher] | None:
+    """Return what calls without a version are to reach, by the words of the documentation."""
+    ready = {version: slot for version, slot in entry.versions.items() if slot.state is VersionState.READY}
+    if entry.desired.current is None:
+        return ready.get(max(ready, default=0))
+    if entry.desired.current == 0:
+        return None
+    return ready.get(entry.desired.current) or ready.get(entry.stand_in or 0)
+
+
+def named(entry: ModelEntry[Batcher], version: str) -> int | None:
+    """Return the version that a request's version stands for: -1 where nothing answers, None where it is unknown."""
+    slot = answering(entry)
+    if version in {"", "stable"}:
+        return slot.version if slot is not None else -1
+    if version == "previous":
+        return entry.desired.previous
+    return int(version) if version.isdecimal() else entry.desired.labels.get(version)

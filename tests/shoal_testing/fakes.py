@@ -82,6 +82,8 @@ class FakeStore:
         self.desired: Mapping[str, Desired] = desired or {}
         self.required = required
         self.trouble = ""
+        self.trouble_comes_late = False
+        """Whether ``prepare`` does not notice it."""
         self.before_write: Callable[[], None] = lambda: None
         self.writes = 0
 
@@ -89,12 +91,13 @@ class FakeStore:
         return self.desired
 
     def prepare(self) -> None:
-        if self.trouble:
+        if self.trouble and not self.trouble_comes_late:
             raise PreconditionFailed(self.trouble)
 
     def write(self, desired: Mapping[str, Desired]) -> None:
         self.before_write()
-        self.prepare()
+        if self.trouble:
+            raise PreconditionFailed(self.trouble)
         self.writes += 1
         self.desired = desired
 

@@ -26,6 +26,8 @@ class ModelPlan:
     row_s: float
     obeys: bool
     """Whether it ends early where it is interrupted."""
+    latest: int
+    """How many of its versions its owner wants served; 0 for all."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,33 @@ class Change(Enum):
     CRASH = auto()  # loads raise what nobody expects
     STALL = auto()  # loads never end
     MEND = auto()
+    SWAP = auto()  # from here on: operations on one version
+    LOAD_VERSION = auto()
+    UNLOAD_VERSION = auto()
+    ROLL_BACK_SWAP = auto()
+    LABEL = auto()
+    FILL_DISK = auto()  # nothing can be recorded from now on
+    EMPTY_DISK = auto()
+
+
+OPERATIONS = {Change.SWAP, Change.LOAD_VERSION, Change.UNLOAD_VERSION, Change.ROLL_BACK_SWAP, Change.LABEL}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A change, after which the model is loaded anew (unless it is UNLOAD); its caller may leave before the end."""
+    """A change, after which the model is loaded anew unless it is a change of what serves; its caller may leave.
+
+    ``version``, ``keep_warm_s``, ``dry_run`` and ``force`` are those of operations on one version.
+    """
 
     at_s: float
     model: str
     change: Change
     cancel_after_s: float | None
+    version: int
+    keep_warm_s: float
+    dry_run: bool
+    force: bool
 
 
 @dataclass(frozen=True)
@@ -91,6 +110,8 @@ class Scenario:
     done_gap_s: float
     answer_gap_s: float
     load_gap_s: float
+    write_gap_s: float
+    state_required: bool
     tick_s: float
     shutdown_at_s: float
     callers: CallerOptions | None
@@ -109,10 +130,11 @@ def drawn(seed: int) -> Scenario:
     apart = Random(~seed)
     models = tuple(_model(random, index, apart) for index in range(random.choice([1, 1, 2, 3, 4])))
     tight = random.random() < 0.3
-    trouble = random.choice([0.0, 0.02, 0.1])
+    trouble = random.choice([0.0, 0.02, 0.02, 0.1, 0.1, 0.4])
     busy = random.choice([20, 40, 80, 120])
     arrivals = _arrivals(random, models, busy, trouble)
-    if apart.random() < 0.05:  # a model that hangs again and again, and callers who are patient
+    hangs = apart.random() < 0.05  # a model does so again and again, and callers are patient
+    if hangs:
         arrivals = tuple(
             replace(one, poison=Poison.HANG, within_s=None, timeout_s=None, cancel_after_s=None) for one in arrivals
         )
@@ -123,7 +145,7 @@ def drawn(seed: int) -> Scenario:
         fairness=FairnessOptions({"flood": 0.5, "third": 2.0}),
         quotas={"flood": QuotaOptions(concurrency=apart.choice([0, 0, 1, 5]))},
     )
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         models=models,
         arrivals=tuple(
@@ -139,10 +161,13 @@ def drawn(seed: int) -> Scenario:
         done_gap_s=random.choice([0.0, 0.0, 0.002, 0.02, 2 * LIMIT_S]),
         answer_gap_s=random.choice([0.0, 0.0, 0.0, 0.003]),
         load_gap_s=random.choice([0.0, 0.05, 0.5]),
+        write_gap_s=random.choice([0.0, 0.01, 0.1]),
+        state_required=random.random() < 0.5,
         tick_s=random.choice([0.0, 0.0, 0.001]),
         shutdown_at_s=HORIZON_S * random.choice([random.random(), 1.0, 2.0, 2.0]),
         callers=apart.choice([None, None, callers]),
     )
+    return replace(scenario, operations=(), shutdown_at_s=4 * HORIZON_S) if hangs else scenario
 
 
 def changed(described: ModelDefinition, change: Change) -> ModelDefinition:
@@ -172,7 +197,7 @@ def _model(random: Random, index: int, apart: Random) -> ModelPlan:
     return ModelPlan(
         name=f"m{index}",
         kind=kind,
-        versions=tuple(sorted(random.sample(range(1, 6), random.choice([1, 1, 2])))),
+        versions=tuple(sorted(random.sample(range(1, 6), random.choice([1, 1, 2, 3])))),
         batching=BatchingOptions(
             max_rows=max_rows,
             rows_limit=random.choice([0, 0, 0, max_rows]),
@@ -194,6 +219,7 @@ def _model(random: Random, index: int, apart: Random) -> ModelPlan:
         run_s=random.choice([0.0, 0.002, 0.01, 0.02]),
         row_s=random.choice([0.0, 0.0005]),
         obeys=random.random() < 0.5,
+        latest=random.choice([0, 1]),
     )
 
 
@@ -242,7 +268,9 @@ def _arrival(  # noqa: PLR0913 - what the whole scenario decides
         at_s=at_s,
         number=number,
         model=model.name if random.random() < 0.98 else "nobody",
-        version=random.choice([str(random.choice(model.versions)), "3", "99"]) if random.random() < 0.15 else "",
+        version=random.choice([str(random.choice(model.versions)), "3", "99", "stable", "previous", "blue"])
+        if random.random() < 0.15
+        else "",
         rows=random.choice([0, 1, 2, max_rows - 1, max_rows, max_rows + 1, 2 * max_rows]) if mixed else 1,
         width=random.choice([0, 1, 1, 2]) if mixed else 1,
         size_bytes=random.randint(1, 300),
@@ -262,12 +290,21 @@ def _arrival(  # noqa: PLR0913 - what the whole scenario decides
 
 def _operations(random: Random, models: tuple[ModelPlan, ...]) -> tuple[Operation, ...]:
     changes = [*Change, Change.LOAD, Change.TOUCH, Change.TOUCH, Change.PUBLISH, Change.PUBLISH, Change.MEND]
+    changes += [*OPERATIONS - {Change.LABEL}, Change.SWAP, Change.SWAP, Change.ROLL_BACK_SWAP]
+    changes.sort(key=lambda change: change.value)
     return tuple(
-        Operation(
-            at_s=random.random() * HORIZON_S,
-            model=random.choice(models).name,
-            change=random.choice(changes),
-            cancel_after_s=random.random() / 2 if random.random() < 0.2 else None,
-        )
-        for _ in range(random.randint(1, 12))
+        _operation(random, random.choice(models), random.choice(changes)) for _ in range(random.randint(1, 20))
+    )
+
+
+def _operation(random: Random, model: ModelPlan, change: Change) -> Operation:
+    return Operation(
+        at_s=random.random() * HORIZON_S,
+        model=model.name,
+        change=change,
+        cancel_after_s=random.random() / 2 if random.random() < 0.2 else None,
+        version=random.choice(model.versions) if random.random() < 0.9 else random.randint(1, 6),
+        keep_warm_s=random.choice([0.0, 0.2, 1.0, 5.0]),
+        dry_run=random.random() < 0.1,
+        force=random.random() < 0.3,
     )

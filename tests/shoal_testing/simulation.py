@@ -15,21 +15,46 @@ import numpy as np
 
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.ticket import Ticket
-from shoal_server.errors import LoadFailed, NotFound
+from shoal_server.errors import (
+    Conflict,
+    InternalError,
+    LoadFailed,
+    NotFound,
+    PreconditionFailed,
+    ShoalError,
+    Unavailable,
+)
 from shoal_server.events import VersionChanged
-from shoal_server.lifecycle.definition import ModelDefinition
+from shoal_server.lifecycle.catalog import ModelEntry
+from shoal_server.lifecycle.definition import ModelDefinition, VersionPolicy
+from shoal_server.lifecycle.desired import Desired
+from shoal_server.lifecycle.progress import Result
+from shoal_server.lifecycle.requests import Load, Request, Rollback, SetLabel, Swap, Unload
+from shoal_server.lifecycle.states import VersionState
 from shoal_server.tensors.spec import Tensor
 from shoal_testing.core import Core, Sent
-from shoal_testing.expected_refusal import core_bounds, priority_of, reason_to_refuse
+from shoal_testing.expected_refusal import answering, core_bounds, named, priority_of, reason_to_refuse
+from shoal_testing.fake_executor import void
 from shoal_testing.fake_model import FakeModel, Kind, Speed
-from shoal_testing.fakes import definition, tensor
+from shoal_testing.fakes import FakeStore, definition, tensor
 from shoal_testing.naive_order import NaiveOrder
-from shoal_testing.scenario import BIAS, HORIZON_S, Arrival, Change, ModelPlan, Operation, Scenario, changed
+from shoal_testing.scenario import (
+    BIAS,
+    HORIZON_S,
+    OPERATIONS,
+    Arrival,
+    Change,
+    ModelPlan,
+    Operation,
+    Scenario,
+    changed,
+)
 from shoal_testing.verdict import judge
 from shoal_testing.virtual_threads import FOR_EVER
 from shoal_testing.virtual_time import VirtualTimeLoop, run_virtual
 
-SETTLED_S: Final = 60.0  # after the last event, everything must have come to rest
+SETTLED_S: Final = 600.0  # after the last event, everything must have come to rest
+LOAD_LIMIT_S: Final = 10.0
 TURN_S: Final = 20e-6
 
 
@@ -72,6 +97,10 @@ class Simulation:
         self.lines: dict[Batcher, list[Tracked]] = {}
         """Those that wait, in order of arrival; who has left the line is dropped when the line is next looked at."""
         self.orders: dict[Batcher, NaiveOrder[Ticket]] = {}
+        self.store = FakeStore(required=scenario.state_required)
+        self.unwritten = False
+        """Whether anything could not be recorded so far and was done nevertheless."""
+        self.outcomes: list[tuple[Operation, Result | ShoalError]] = []
         self.load_trouble: dict[str, Change] = {}
         self.operators: list[asyncio.Task[None]] = []
         self.closing = False
@@ -91,7 +120,11 @@ class Simulation:
             thread_after_s=self._gap(scenario.load_gap_s / 10),
             submitted=self._submitted,
             callers=scenario.callers,
+            store=self.store,
+            load_limit_s=LOAD_LIMIT_S,
         )
+        self.store.before_write = lambda: void(core.threads.pause(self.random.random() * scenario.write_gap_s))
+        core.loader.warm_up = self._warm_up  # type: ignore[method-assign,assignment]
         loop = core.loop
         try:
             await core.manager.start()
@@ -132,7 +165,7 @@ class Simulation:
         return self.orders[batcher]
 
     def definition(self, plan: ModelPlan) -> ModelDefinition:
-        wanted = definition(plan.name, *plan.versions, batching=plan.batching)
+        wanted = definition(plan.name, *plan.versions, batching=plan.batching, policy=VersionPolicy(latest=plan.latest))
         return replace(wanted, runtime=replace(wanted.runtime, instances=plan.instances))
 
     def check_instant(self) -> None:
@@ -141,7 +174,10 @@ class Simulation:
         broken = [event.model for event in core.events.of(VersionChanged) if event.state == "draining" and event.reason]
         self.served.difference_update(broken)
         for model in self.served:
-            assert core.manager.catalog.models[model].newest_ready, f"{model} was lost in a swap"
+            assert answering(core.manager.catalog.models[model]), f"{model} was lost in a swap"
+        for model, entry in core.manager.catalog.models.items():
+            if core.manager.turns.running(model) is None:
+                self._check_wanted(model, entry, now)
         flying = self.flying
         held = list(flying)
         for batcher, slot in zip(core.batchers, core.versions, strict=True):
@@ -157,6 +193,15 @@ class Simulation:
         assert len(held) <= 1 or all(figure <= bound for figure, bound in zip(figures, bounds, strict=True)), core.gate
         running = sum(batcher.running for batcher in core.batchers)
         assert core.slots.total - core.slots.free == running == len(core.executor.executions), core.slots
+
+    def _check_wanted(self, model: str, entry: ModelEntry[Batcher], now: float) -> None:
+        """Nobody changes the model now: what serves is wanted, and what is wanted is recorded."""
+        recorded = self.store.desired.get(model, Desired())
+        assert self.unwritten or recorded == entry.desired, f"{model}: {recorded} is recorded, {entry.desired} serves"
+        for version, slot in entry.versions.items():
+            wanted = entry.desired.versions is None or version in entry.desired.versions or slot is answering(entry)
+            kept = slot.kept_until_s is not None and slot.kept_until_s > now - self.tolerance_s
+            assert wanted or kept or slot.state is not VersionState.READY, f"{slot} serves and is wanted no more"
 
     def _check_line(self, batcher: Batcher, line: list[Tracked], now: float) -> None:
         options = batcher.options
@@ -232,6 +277,8 @@ class Simulation:
         told = (one.ticket.priority, one.ticket.caller)
         assert told == (priority_of(arrival, one.batcher.options), arrival.caller), one.ticket
         self.order(one.batcher).arrive(one.ticket, [other.ticket for other in self.line(one.batcher)])
+        entry = core.manager.catalog.models[arrival.model]
+        assert one.batcher.origin.version == named(entry, arrival.version), f"{arrival}: {one.batcher} took it"
         self.by_ticket[one.ticket] = one
         self.lines.setdefault(one.batcher, []).append(one)
         if arrival.cancel_after_s == 0.0:
@@ -279,13 +326,8 @@ class Simulation:
 
     def _make(self, core: Core, wanted: ModelDefinition, _version: int) -> FakeModel:
         core.threads.pause(self.random.random() * self.scenario.load_gap_s)
-        trouble = self.load_trouble.get(wanted.name)
-        if trouble is Change.SPOIL:
-            raise LoadFailed("spoilt")
-        if trouble is Change.CRASH:
-            raise ZeroDivisionError("an odd file")
-        if trouble is Change.STALL:
-            core.threads.pause(FOR_EVER)
+        trouble = self.load_trouble.get(wanted.name) if self.random.random() < 0.5 else None
+        self._strike(trouble)
         plan = self.plans[wanted.name]
         return FakeModel(
             plan.kind,
@@ -296,6 +338,18 @@ class Simulation:
             obeys=plan.obeys,
         )
 
+    def _warm_up(self, wanted: ModelDefinition, _version: int) -> None:
+        self.core.threads.pause(self.random.random() * self.scenario.load_gap_s)
+        self._strike(self.load_trouble.get(wanted.name))
+
+    def _strike(self, trouble: Change | None) -> None:
+        if trouble is Change.SPOIL:
+            raise LoadFailed("spoilt")
+        if trouble is Change.CRASH:
+            raise ZeroDivisionError("an odd file")
+        if trouble is Change.STALL:
+            self.core.threads.pause(FOR_EVER)
+
     def _begin(self, operation: Operation) -> None:
         task = self.core.loop.create_task(self._operate(operation))
         self.operators.append(task)
@@ -304,6 +358,14 @@ class Simulation:
 
     async def _operate(self, operation: Operation) -> None:
         name, manager = operation.model, self.core.manager
+        if operation.change in OPERATIONS:
+            await self._operate_version(operation)
+            return
+        if operation.change in {Change.FILL_DISK, Change.EMPTY_DISK}:
+            self.store.trouble = "the disk is full" if operation.change is Change.FILL_DISK else ""
+            self.store.trouble_comes_late = operation.force
+            self.unwritten = self.unwritten or (bool(self.store.trouble) and not self.store.required)
+            return
         if operation.change is Change.UNLOAD:
             self.served.discard(name)
         described = self.core.source.models[name]
@@ -320,18 +382,44 @@ class Simulation:
         )
         try:
             await work
-        except (LoadFailed, NotFound):
+        except (LoadFailed, NotFound, PreconditionFailed):
             return
 
+    async def _operate_version(self, operation: Operation) -> None:
+        """Do an operation on one version; one that fails has changed nothing, one that succeeds what it says."""
+        manager, name = self.core.manager, operation.model
+        try:
+            begun = manager.operations.begin(request_of(operation))
+        except (Conflict, Unavailable):
+            return
+        before = manager.catalog.models[name]
+        answered = answering(before)
+        if operation.force:
+            self.served.discard(name)
+        try:
+            outcome: Result | ShoalError = await begun.result()
+        except ShoalError as error:
+            outcome = error
+        self.outcomes.append((operation, outcome))
+        assert not isinstance(outcome, InternalError), outcome
+        after = manager.catalog.models[name]
+        if isinstance(outcome, ShoalError) or not outcome.changed:
+            if manager.turns.running(name) is None:
+                assert after.desired == before.desired, f"{operation} failed and changed what is wanted"
+                assert answered is None or answered.state is not VersionState.READY or answering(after) is answered
+            return
+        assert not operation.dry_run, "a dry run changed something"
+        if operation.change is Change.SWAP:
+            assert outcome.after == operation.version
+            assert outcome.before != operation.version
+
     async def _dismiss_operators(self) -> None:
-        """End the work on models whose load stalls; nothing else may be left."""
+        """Nothing may be left: loads that stall have been given up."""
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        if any(operation.change is Change.STALL for operation in self.scenario.operations):
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
-        else:
-            assert not left, f"left behind: {left}"
+        assert not left, f"left behind: {left}"
+        for operator in self.operators:
+            if not operator.cancelled():
+                operator.result()
 
     def _gap(self, bound_s: float) -> Callable[[], float]:
         return lambda: self.random.random() * bound_s
@@ -342,6 +430,22 @@ def safely_s(batcher: Batcher, now: float, rows: int) -> float:
     forecast, cost = batcher.forecast, batcher.forecast.cost
     known = now < forecast.trusted_until_s
     return cost.predict_s(batcher.options.padded(rows)) + 2 * cost.deviation_s if known else 0.0
+
+
+def request_of(operation: Operation) -> Request:
+    """Return what an operator asks for."""
+    common: dict[str, Any] = {"model": operation.model, "dry_run": operation.dry_run}
+    match operation.change:
+        case Change.SWAP:
+            return Swap(version=operation.version, keep_warm_s=operation.keep_warm_s, **common)
+        case Change.LOAD_VERSION:
+            return Load(version=operation.version, **common)
+        case Change.UNLOAD_VERSION:
+            return Unload(version=operation.version, force=operation.force, **common)
+        case Change.ROLL_BACK_SWAP:
+            return Rollback(**common)
+        case _:
+            return SetLabel(label="blue", version=operation.version, **common)
 
 
 def simulate(scenario: Scenario) -> Simulation:

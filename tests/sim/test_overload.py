@@ -12,7 +12,7 @@ from shoal_testing.fake_model import FakeModel, Speed
 from shoal_testing.fakes import definition
 
 MAX_ROWS = 8
-RUN_S, ROW_S = 0.006, 0.0005
+RUN_S, ROW_S = 0.012, 0.001
 CAPACITY_HZ = MAX_ROWS / (RUN_S + ROW_S * MAX_ROWS)
 DEADLINE_S = 0.1
 LOAD_S = 2.0
@@ -106,12 +106,13 @@ def played(
 
 @pytest.mark.parametrize("slots", [1, 2])
 def test_at_three_times_its_capacity_the_server_answers_as_many_in_time_as_at_its_peak(slots: int, seed: int) -> None:
-    peak = max((played(load, slots=slots, seed=seed) for load in (1.0, 1.2)), key=lambda one: one.in_time)
+    peak = played(1.2, slots=slots, seed=seed)  # refused are just those who are too many
+    assert peak.goodput_hz >= 0.95 * CAPACITY_HZ * slots
     over = played(3.0, slots=slots, seed=seed)
     assert over.goodput_hz >= 0.95 * peak.goodput_hz, f"{over.goodput_hz:.0f} of {peak.goodput_hz:.0f} a second"
     assert over.wasted < 0.01 * over.rows_computed, f"{over.wasted} of {over.rows_computed} for nobody"
     assert over.refused > 10 * over.expired, f"{over.refused} refused at the door, {over.expired} after waiting"
-    assert sorted(over.after_s)[int(0.99 * len(over.after_s))] < 0.04, "a standing line is left"
+    assert sorted(over.after_s)[int(0.99 * len(over.after_s))] < 0.08, "a standing line is left"
 
 
 def test_under_overload_the_pushback_is_the_time_in_which_the_line_would_clear(seed: int) -> None:

@@ -20,15 +20,21 @@ from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.precedence import Precedence
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.ticket import Origin, Ticket
-from shoal_server.errors import DeadlineExceeded, Overloaded
+from shoal_server.errors import Bound, DeadlineExceeded, Overloaded
+from shoal_server.lifecycle import desired as wanted
 from shoal_server.lifecycle.catalog import Catalog
+from shoal_server.lifecycle.changing import Changing
 from shoal_server.lifecycle.keeper import Keeper
+from shoal_server.lifecycle.loading import Loading
 from shoal_server.lifecycle.manager import Manager
+from shoal_server.lifecycle.record import Record
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.lifecycle.states import VersionState
+from shoal_server.lifecycle.turns import Turns
 from shoal_server.options import BatchingOptions, FairnessOptions
 from shoal_server.service import InferenceService
 from shoal_server.tensors.batch import WHOLE, assemble
+from shoal_testing.fakes import FakeStore
 from shoal_testing.scenario import drawn
 from shoal_testing.simulation import simulate
 
@@ -190,7 +196,7 @@ def who_could_be_answered_in_time_is_refused(patch: pytest.MonkeyPatch) -> None:
     def hasty(self: Forecast, now: float, rows: int, ahead_rows: int, *rest: float) -> None:
         original(self, now, rows, ahead_rows, *rest)
         if ahead_rows and self.wait_s(now, rows, ahead_rows) > 0:
-            raise Overloaded("as a precaution")
+            raise Overloaded("as a precaution", Bound.DEADLINE)
 
     patch.setattr(Forecast, "check", hasty)
 
@@ -515,6 +521,104 @@ def an_empty_version_means_the_oldest(patch: pytest.MonkeyPatch) -> None:
         return original(self, model, version or (str(min(entry.versions)) if entry else ""))
 
     patch.setattr(Catalog, "resolve", oldest)
+
+
+@planted
+def a_dry_run_changes_what_serves(patch: pytest.MonkeyPatch) -> None:
+    original = Changing._change
+
+    def serious(self: Changing[Any], operation: Any, change: Any) -> Any:  # noqa: ANN401
+        operation.request = replace(operation.request, dry_run=False)
+        if change.slot is not None:
+            change.slot.trial = False
+        return original(self, operation, change)
+
+    patch.setattr(Changing, "_change", serious)
+
+
+@planted
+def what_is_wanted_is_not_recorded(patch: pytest.MonkeyPatch) -> None:
+    async def forget(_self: object, _model: str, _desired: object) -> str:
+        await asyncio.sleep(0)
+        return ""
+
+    patch.setattr(Record, "put", forget)
+
+
+@planted
+def a_change_that_cannot_be_recorded_is_recorded_by_the_next(patch: pytest.MonkeyPatch) -> None:
+    original = FakeStore.write
+
+    def late(self: FakeStore, desired: Any) -> None:  # noqa: ANN401
+        self.desired = desired
+        original(self, desired)
+
+    patch.setattr(FakeStore, "write", late)
+
+
+@planted
+def a_failed_swap_changes_what_is_wanted(patch: pytest.MonkeyPatch) -> None:
+    original = Changing._slot
+
+    async def early(self: Changing[Any], operation: Any, version: int) -> Any:  # noqa: ANN401
+        entry = self._keeper.entry(operation.request.model)
+        desired = wanted.pinned(entry.desired, entry.ready, entry.answering.version if entry.answering else 0)
+        self._keeper.choose(operation.request.model, wanted.loaded(desired, version))
+        return await original(self, operation, version)
+
+    patch.setattr(Changing, "_slot", early)
+
+
+@planted
+def a_swap_withdraws_before_it_publishes(patch: pytest.MonkeyPatch) -> None:
+    original = Changing._recorded
+
+    async def hasty(self: Changing[Any], operation: Any, change: Any) -> str:  # noqa: ANN401
+        versions = self._keeper.entry(operation.request.model).versions
+        self._keeper.withdraw(versions[number] for number in change.leaving)
+        return await original(self, operation, change)
+
+    patch.setattr(Changing, "_recorded", hasty)
+
+
+@planted
+def a_swap_leaves_callers_with_the_old_version(patch: pytest.MonkeyPatch) -> None:
+    original = wanted.swapped
+
+    def stuck(desired: Any, version: int, replaced: int) -> Any:  # noqa: ANN401
+        return replace(original(desired, version, replaced), current=replaced or version)
+
+    patch.setattr(wanted, "swapped", stuck)
+
+
+@planted
+def two_operations_on_a_model_run_at_once(patch: pytest.MonkeyPatch) -> None:
+    def at_once(self: Turns, model: str, what: str, work: Any) -> None:  # noqa: ANN401
+        self._last.pop(model, None)
+        _ = self._queue(model, what, work, lambda: True)
+
+    patch.setattr(Turns, "begin", at_once)
+
+
+@planted
+def what_was_replaced_is_kept_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Keeper, "_cool", nothing)
+
+
+@planted
+def a_load_that_hangs_is_never_given_up(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Loading, "_give_up", nothing)
+
+
+@planted
+def a_load_that_was_given_up_keeps_its_model(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Keeper, "fail", _fail_without_closing)
+
+
+async def _fail_without_closing(self: Keeper[Any], slot: VersionSlot[Any], problem: str) -> None:
+    slot.loaded = None
+    self._move(slot, VersionState.FAILED, problem)
+    await asyncio.sleep(0)
 
 
 @planted

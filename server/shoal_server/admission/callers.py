@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from shoal_server.admission.bucket import TokenBucket
-from shoal_server.errors import Overloaded
+from shoal_server.errors import Bound, Overloaded
 from shoal_server.options import CallerOptions, QuotaOptions
 
 MOST_CALLERS: Final = 4096
@@ -58,19 +58,21 @@ class Callers:
         name, account = self._account(caller, now)
         quota = account.quota
         if quota.concurrency and account.requests >= quota.concurrency:
-            raise Overloaded(f"the quota of {quota.concurrency} requests at once is used up")
+            raise Overloaded(f"the quota of {quota.concurrency} requests at once is used up", Bound.QUOTA)
         if account.requests and (
             account.requests >= room.requests
             or account.rows + rows > room.rows
             or account.size_bytes + size_bytes > room.size_bytes
         ):
-            raise Overloaded("the server is overloaded, and its caller holds his share of it")
+            raise Overloaded("the server is overloaded, and its caller holds his share of it", Bound.SHARE)
         amounts = ((account.requests_bucket, 1, "requests"), (account.rows_bucket, rows, "rows"))
         for bucket, amount, unit in amounts:
             wait_s = bucket.wait_s(now, amount) if bucket is not None else 0.0
             if bucket is not None and wait_s:
                 more = f", {amount} at once exceed it" if wait_s == Overloaded.NEVER else ""
-                raise Overloaded(f"the quota of {bucket.rate:g} {unit} a second is used up{more}", retry_after_s=wait_s)
+                raise Overloaded(
+                    f"the quota of {bucket.rate:g} {unit} a second is used up{more}", Bound.QUOTA, retry_after_s=wait_s
+                )
         for bucket, amount, _unit in amounts:
             if bucket is not None:
                 bucket.take(amount)

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from shoal_server.admission.callers import Callers, Room
-from shoal_server.errors import Overloaded, Unavailable
+from shoal_server.errors import Bound, Overloaded, Unavailable
 from shoal_server.options import AdmissionOptions
 
 
@@ -19,14 +19,18 @@ class GateStatistics:
 
 
 class Gate:
-    """Permits in requests, rows and bytes. Loop only; refusing costs next to nothing and never waits."""
+    """Permits in requests, rows and bytes. Loop only; refusing costs next to nothing and never waits.
+
+    ``refusals`` counts by bound those refused since the start, ``refused_draining`` those who came after ``close``.
+    """
 
     def __init__(self, options: AdmissionOptions, callers: Callers | None = None) -> None:
         """With ``callers``, each has his quotas and his share; without, they are all one."""
         self._options = options
         self._callers = callers
         self._closed = False
-        self._refused = 0
+        self.refusals = dict.fromkeys(Bound, 0)
+        self.refused_draining = 0
         self._emptied: asyncio.Future[None] | None = None
         self.requests = 0
         self.rows = 0
@@ -41,16 +45,19 @@ class Gate:
         """
         options = self._options
         if self._closed:
+            self.refused_draining += 1
             raise Unavailable("the server is draining")
         if self.requests and (
             self.requests >= options.max_requests
             or self.rows + rows > options.max_rows
             or self.size_bytes + size_bytes > options.max_bytes
         ):
-            self._refused += 1
+            bound = self._exceeded(rows)
+            self.refusals[bound] += 1
             raise Overloaded(
                 f"the server is overloaded: it holds {self.requests} of {options.max_requests} requests, "
-                f"{self.rows} of {options.max_rows} rows, {self.size_bytes} of {options.max_bytes} bytes"
+                f"{self.rows} of {options.max_rows} rows, {self.size_bytes} of {options.max_bytes} bytes",
+                bound,
             )
         account = caller
         if self._callers is not None:
@@ -59,8 +66,8 @@ class Gate:
             )
             try:
                 account = self._callers.admit(caller, rows, size_bytes, now, room)
-            except Overloaded:
-                self._refused += 1
+            except Overloaded as error:
+                self.refusals[error.bound] += 1
                 raise
         self.requests += 1
         self.rows += rows
@@ -95,7 +102,13 @@ class Gate:
 
     def statistics(self) -> GateStatistics:
         """Return what is inside now."""
-        return GateStatistics(self.requests, self.rows, self.size_bytes, self._refused)
+        return GateStatistics(self.requests, self.rows, self.size_bytes, sum(self.refusals.values()))
+
+    def _exceeded(self, rows: int) -> Bound:
+        """Return the first bound that keeps a request of so many rows out; one does."""
+        if self.requests >= self._options.max_requests:
+            return Bound.REQUESTS
+        return Bound.ROWS if self.rows + rows > self._options.max_rows else Bound.BYTES
 
     def __repr__(self) -> str:
         return f"<Gate {self.requests} requests, {self.rows} rows, {self.size_bytes} bytes inside>"

@@ -21,7 +21,7 @@ from typing import Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
 from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.precedence import Precedence
-from shoal_server.errors import Overloaded
+from shoal_server.errors import Bound, Overloaded
 from shoal_server.options import BatchingOptions, FairnessOptions
 
 
@@ -152,6 +152,7 @@ class Backlog(Generic[E]):
         ):
             raise Overloaded(
                 f"its caller holds its share of the line, in which {len(line)} requests with {self.rows} rows wait",
+                Bound.SHARE,
                 retry_after_s=self._forecast.drain_s(self.rows / 2),
             )
         if entry.arrived_s < self._forecast.trusted_until_s:
@@ -230,12 +231,15 @@ class Backlog(Generic[E]):
         """Say which bound is reached."""
         line, options = self._line, self._options
         if len(line) >= options.max_queued_requests:
+            bound = Bound.REQUESTS
             problem = f"{len(line)} requests are waiting, the bound is {options.max_queued_requests}"
         elif self.rows + entry.rows > options.max_queued_rows:
+            bound = Bound.ROWS
             problem = f"{self.rows} rows are waiting, {entry.rows} more exceed {options.max_queued_rows}"
         else:
+            bound = Bound.BYTES
             problem = f"{self.size_bytes} bytes are waiting, {entry.size_bytes} more exceed {options.max_queued_bytes}"
-        raise Overloaded(problem, retry_after_s=self._forecast.drain_s(self.rows / 2))
+        raise Overloaded(problem, bound, retry_after_s=self._forecast.drain_s(self.rows / 2))
 
     def _take(self, lane: _Lane[E], now: float, *, mature: bool) -> Dispatch[E] | TooLate[E]:
         """Take from the lane's front what fits. The first always fits: what exceeds ``max_rows`` runs alone.

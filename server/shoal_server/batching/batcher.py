@@ -9,23 +9,34 @@ from shoal_server.batching.execution import BatchExecution, Report, Runner
 from shoal_server.batching.executor import Execution, Executor
 from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.limit import AdaptiveLimit, LimitBounds
+from shoal_server.batching.outcome import Outcome
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.statistics import Statistics
 from shoal_server.batching.ticket import Origin, Ticket
 from shoal_server.clock import Clock
-from shoal_server.errors import DeadlineExceeded, ExecutionFailed, InternalError, Overloaded, ShoalError
-from shoal_server.events import BatchingStopped, Event, ExecutionAbandoned, ExecutionBroken, Observer
+from shoal_server.errors import Bound, DeadlineExceeded, ExecutionFailed, InternalError, Overloaded, ShoalError
+from shoal_server.events import (
+    BatchEnded,
+    BatchingStopped,
+    BatchRun,
+    Event,
+    ExecutionAbandoned,
+    ExecutionBroken,
+    Observer,
+)
 from shoal_server.options import BatchingOptions, FairnessOptions
 
 HUNG_IN_A_ROW: Final = 3  # executions given up one after the other before the version counts as broken
 
 
 class _Running:
-    __slots__ = ("dispatched_s", "ends_s", "execution", "pressed", "rows", "work")
+    __slots__ = ("dispatch", "dispatched_s", "ends_s", "execution", "pressed", "work")
 
-    def __init__(self, work: BatchExecution, rows: int, dispatched_s: float, ends_s: float, *, pressed: bool) -> None:
+    def __init__(
+        self, work: BatchExecution, dispatch: Dispatch[Ticket], dispatched_s: float, ends_s: float, *, pressed: bool
+    ) -> None:
         self.work = work
-        self.rows = rows
+        self.dispatch = dispatch
         self.dispatched_s = dispatched_s
         self.ends_s = ends_s  # as foreseen
         self.pressed = pressed  # whether more waited than it could take
@@ -37,7 +48,7 @@ class Batcher:
 
     ``offer`` takes a ticket or raises; ``pump`` carries out what the backlog decides and is to be called after a list
     of offers. Every ticket taken is answered, and then handed to ``settled`` exactly once, on the loop, in lists.
-    ``broken`` is called once, when executions hang again and again.
+    ``broken`` is called once, when executions hang again and again, and ``closed`` when nothing will come any more.
     """
 
     def __init__(  # noqa: PLR0913 - its collaborators, each a port
@@ -54,6 +65,7 @@ class Batcher:
         fairness: FairnessOptions | None = None,
         settled: Callable[[Sequence[Ticket]], None],
         broken: Callable[[str], None],
+        closed: Callable[[], None],
     ) -> None:
         self.origin = origin
         self.runner = runner
@@ -68,6 +80,7 @@ class Batcher:
         self._observer = observer
         self._settled = settled
         self._broken = broken
+        self._closed = closed
         self.forecast = Forecast(options, min(instances, slots.total), runner.timings)
         self._limit = AdaptiveLimit(LimitBounds(least=options.max_rows)) if options.adaptive_limit else None
         self._backlog: Backlog[Ticket] = Backlog(options, self.forecast, fairness)
@@ -109,12 +122,12 @@ class Batcher:
             ticket.key = None
         if self._limit is not None and self._inside >= self._limit.limit:
             text = f"model '{self.origin.model}' is overloaded: it takes {self._limit.limit} requests at once now"
-            raise Overloaded(text, retry_after_s=self.forecast.drain_s(self._backlog.rows / 2))
+            raise Overloaded(text, Bound.REQUESTS, retry_after_s=self.forecast.drain_s(self._backlog.rows / 2))
         try:
             self._backlog.offer(ticket)
         except Overloaded as error:
             text = f"model '{self.origin.model}' is overloaded: {error}"
-            raise Overloaded(text, retry_after_s=error.retry_after_s) from None
+            raise Overloaded(text, error.bound, retry_after_s=error.retry_after_s) from None
 
     def withdraw(self, ticket: Ticket) -> None:
         """The caller left: a waiting ticket is never run; a running one loses its answer, and nobody else notices.
@@ -174,6 +187,7 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._closed()
 
     def _expire(self, now: float) -> None:
         expired = self._backlog.expire(now)
@@ -190,8 +204,12 @@ class Batcher:
 
     def _start(self, dispatch: Dispatch[Ticket], now: float) -> None:
         work = BatchExecution(self.origin, self.runner, self.options, dispatch.entries)
-        rows = dispatch.rows
-        running = _Running(work, rows, now, self.forecast.started(now, rows), pressed=bool(self._backlog))
+        for ticket in work.traced:
+            assert ticket.trace is not None, "that is why it is among the traced"
+            ticket.trace.dispatched = True
+        self.statistics.dispatched(dispatch.rows, dispatch.reason)
+        ends_s = self.forecast.started(now, dispatch.rows)
+        running = _Running(work, dispatch, now, ends_s, pressed=bool(self._backlog))
         self._slots.take(self._slot_account)
         self._running[running] = None
         try:
@@ -218,10 +236,12 @@ class Batcher:
         if self._limit is not None:
             inside = self._inside
             for ticket in tickets:
-                self._limit.on_sample(now - ticket.arrived_s, inside, dropped=not ticket.ok)
+                self._limit.on_sample(now - ticket.arrived_s, inside, dropped=ticket.outcome is not Outcome.OK)
         del self._running[running]
         self.statistics.executed(tickets, report, running.dispatched_s, now)
-        self.forecast.ended(now, running.ends_s, running.rows, pressed=running.pressed)
+        self.forecast.ended(now, running.ends_s, running.dispatch.rows, pressed=running.pressed)
+        if running.work.traced:
+            self._tell(self._traced(running, report, now))
         model, version, _uid = self.origin
         for bug in report.bugs:
             self._tell(ExecutionBroken(model, version, repr(bug)))
@@ -238,7 +258,7 @@ class Batcher:
         for running in [r for r in self._running if r.dispatched_s + limit_s <= now]:
             work = running.work
             for ticket in work.tickets:
-                ticket.fail(ExecutionFailed(f"model '{model}' did not finish within {limit_s:g} s"))
+                ticket.fail(ExecutionFailed(f"model '{model}' did not finish within {limit_s:g} s"), Outcome.ABANDONED)
             bugs: list[Exception] = []
             try:
                 running.execution.abandon()
@@ -251,6 +271,23 @@ class Batcher:
                 self._broken(f"{HUNG_IN_A_ROW} executions in a row did not finish within {limit_s:g} s")
             # A copy: the thread has answered some members, perhaps, and may go on adding to its report.
             self._finish(running, Report(runs=list(work.report.runs), bugs=bugs), now)
+
+    def _traced(self, running: _Running, report: Report, now: float) -> BatchEnded:
+        """Return what is told of a batch with traced members."""
+        traced = running.work.traced
+        return BatchEnded(
+            self.origin.model,
+            self.origin.version,
+            len(running.work.tickets),
+            running.dispatch.rows,
+            running.dispatch.reason.value,
+            running.dispatched_s,
+            now,
+            broken=bool(report.bugs),
+            members=[ticket.trace for ticket in traced if ticket.trace is not None],
+            arrived_s=[ticket.arrived_s for ticket in traced],
+            runs=[BatchRun(r.rows, r.began_ns, r.input_ns, r.infer_ns, r.output_ns, r.members) for r in report.runs],
+        )
 
     def _tell(self, event: Event) -> None:
         # In a turn of the loop of its own: an observer that raises, against its contract, costs no slot and no lease.

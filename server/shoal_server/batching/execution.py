@@ -7,6 +7,7 @@ from typing import Protocol
 
 from shoal_server.batching.ticket import Origin, Outputs, Ticket
 from shoal_server.errors import ExecutionFailed, InternalError, ShoalError
+from shoal_server.events import Traced
 from shoal_server.options import BatchingOptions
 from shoal_server.tensors.batch import WHOLE, Array, SplitError, assemble, blocks_of
 from shoal_server.tensors.spec import Signature
@@ -61,7 +62,8 @@ class Runner(Protocol):
 class Run:
     """One call of the model that answered somebody: its rows (padding not counted) and nanoseconds per stage.
 
-    ``requests`` is the number of those that it answered.
+    ``requests`` is the number of those that it answered, ``began_ns`` the start by ``perf_counter_ns``, and ``members``
+    are those of the requests that are traced.
     """
 
     rows: int
@@ -69,6 +71,8 @@ class Run:
     infer_ns: int
     output_ns: int
     requests: int = 1
+    began_ns: int = 0
+    members: Sequence[Traced] = ()
 
 
 @dataclass(slots=True)
@@ -88,13 +92,14 @@ class BatchExecution:
     members run one by one.
     """
 
-    __slots__ = ("_options", "_origin", "_runner", "control", "report", "tickets")
+    __slots__ = ("_options", "_origin", "_runner", "control", "report", "tickets", "traced")
 
     def __init__(self, origin: Origin, runner: Runner, options: BatchingOptions, tickets: Sequence[Ticket]) -> None:
         self._origin = origin
         self._runner = runner
         self._options = options
         self.tickets = tickets
+        self.traced = [ticket for ticket in tickets if ticket.trace is not None]
         self.control = Control()
         self.report = Report()
 
@@ -163,4 +168,7 @@ class BatchExecution:
                 requests += ticket.succeed(outputs, start, ticket.rows)
                 start += ticket.rows
         output_ns = perf_counter_ns() - computed
-        self.report.runs.append(Run(rows, assembled - began, computed - assembled, output_ns, requests))
+        run = Run(rows, assembled - began, computed - assembled, output_ns, requests, began)
+        if self.traced:
+            run.members = [ticket.trace for ticket in tickets if ticket.trace is not None]
+        self.report.runs.append(run)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from shoal_server.batching.cost import CostModel
-from shoal_server.errors import DeadlineExceeded, Overloaded
+from shoal_server.errors import Bound, DeadlineExceeded, Overloaded
 from shoal_server.options import BatchingOptions
 
 ENOUGH_BATCHES: Final = 4
@@ -135,6 +135,7 @@ class Forecast:
             when = f"its batch would start in {_ms(wait_s)}, and it may wait for {_ms(wait_s - late_s)}"
         raise Overloaded(
             f"all slots are busy and {ahead_rows} rows are waiting before it: {when}",
+            Bound.DEADLINE,
             retry_after_s=max(late_s, wait_s / 2),
         )
 

@@ -1,11 +1,17 @@
 """What one model version has done so far, in the terms of Triton's statistics extension."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from shoal_server.batching.backlog import CloseReason
 from shoal_server.batching.execution import Report, Run
+from shoal_server.batching.measured import Measured
+from shoal_server.batching.outcome import Outcome, outcome_of
 from shoal_server.batching.ticket import Ticket
+from shoal_server.errors import Bound, Overloaded, ShoalError
+from shoal_server.histogram import ROWS, SECONDS, Histogram
 
 MOST_SIZES: Final = 1024
 """Where the owner sets no limit, callers say how many rows a call has, and could say a million numbers."""
@@ -47,6 +53,8 @@ class Statistics:
     and ``queue`` count requests, as Triton does; ``batches`` maps rows per call to what such calls took, for the first
     ``MOST_SIZES`` numbers of rows that came.
     ``last_inference_s`` is monotonic, 0 where there was none.
+
+    Beside Triton's terms stand those of ``Measured``.
     """
 
     inference_count: int = 0
@@ -57,22 +65,44 @@ class Statistics:
     queue: Total = field(default_factory=Total)
     stages: Stages = field(default_factory=Stages)
     batches: dict[int, Stages] = field(default_factory=dict)
+    failures: Counter[Outcome] = field(default_factory=Counter)
+    queue_refusals: Counter[Bound] = field(default_factory=Counter)
+    close_reasons: Counter[CloseReason] = field(default_factory=Counter)
+    queue_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    request_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    batch_rows: Histogram = field(default_factory=lambda: Histogram(ROWS))
+    input_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    infer_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    output_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+
+    def dispatched(self, rows: int, reason: CloseReason) -> None:
+        """Record a batch that begins."""
+        self.batch_rows.add(rows)
+        self.close_reasons[reason] += 1
+
+    def refused(self, error: ShoalError, *, by_queue: bool) -> None:
+        """Record a request that was not admitted, by the model's own line or before."""
+        self.failures[outcome_of(error)] += 1
+        if by_queue and isinstance(error, Overloaded):
+            self.queue_refusals[error.bound] += 1
 
     def executed(self, tickets: Sequence[Ticket], report: Report, dispatched_s: float, now: float) -> None:
         """Record a batch that ended: each member's time in all and in the queue, each run's time per stage."""
-        succeeded = 0
-        lived_s = waited_s = failed_s = 0.0
-        for ticket in tickets:
-            if ticket.ok:
-                succeeded += 1
-                lived_s += now - ticket.arrived_s
-                waited_s += dispatched_s - ticket.arrived_s
-            else:
-                failed_s += now - ticket.arrived_s
-        self.success.add(int(lived_s * 1e9), succeeded)
-        self.queue.add(int(waited_s * 1e9), succeeded)
-        self.fail.add(int(failed_s * 1e9), len(tickets) - succeeded)
+        arrived_s = [ticket.arrived_s for ticket in tickets if ticket.outcome is Outcome.OK]
+        lived_s = [now - at_s for at_s in arrived_s]
+        waited_s = [dispatched_s - at_s for at_s in arrived_s]
+        self.request_s.add_all(lived_s)
+        self.queue_s.add_all(waited_s)
+        self.success.add(int(sum(lived_s) * 1e9), len(arrived_s))
+        self.queue.add(int(sum(waited_s) * 1e9), len(arrived_s))
+        if len(arrived_s) < len(tickets):
+            for ticket in tickets:
+                if ticket.outcome is not Outcome.OK:
+                    self.failed(ticket, now)
         for run in report.runs:
+            self.input_s.add(run.input_ns / 1e9)
+            self.infer_s.add(run.infer_ns / 1e9)
+            self.output_s.add(run.output_ns / 1e9)
             stages = self.batches.get(run.rows)
             if stages is None and len(self.batches) < MOST_SIZES:
                 stages = self.batches[run.rows] = Stages()
@@ -85,5 +115,22 @@ class Statistics:
             self.last_inference_s = now
 
     def failed(self, ticket: Ticket, now: float) -> None:
-        """Record a request that was admitted and never ran."""
+        """Record a request that was admitted and got no results."""
         self.fail.add(int((now - ticket.arrived_s) * 1e9), 1)
+        # A batch that is given up while its thread answers a member counts it before that thread can say how it went.
+        self.failures[ticket.outcome or Outcome.ABANDONED] += 1
+
+    def measured(self) -> Measured:
+        """Return a copy of what exporters read."""
+        outcomes = {Outcome.OK: self.success.count, **self.failures}
+        return Measured(
+            outcomes,
+            dict(self.queue_refusals),
+            dict(self.close_reasons),
+            self.queue_s.read(),
+            self.request_s.read(),
+            self.batch_rows.read(),
+            self.input_s.read(),
+            self.infer_s.read(),
+            self.output_s.read(),
+        )

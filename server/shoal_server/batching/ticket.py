@@ -5,7 +5,9 @@ from contextlib import suppress
 from math import inf
 from typing import NamedTuple, Protocol
 
+from shoal_server.batching.outcome import Outcome, outcome_of
 from shoal_server.errors import InternalError, ShoalError
+from shoal_server.events import Traced
 from shoal_server.tensors.batch import OutputBlock
 from shoal_server.tensors.spec import Checked, Shape, Value
 
@@ -53,7 +55,8 @@ class Ticket:
 
     ``arrived_s``, ``deadline_s`` (of its wait) and ``answer_by_s`` (of the whole; the latest where the caller set none)
     are monotonic seconds, ``size_bytes`` the size of the request's message. ``priority`` is a level of the model's, 1
-    the first, and ``caller`` whoever asks, empty where nobody needs to know.
+    the first, and ``caller`` whoever asks, empty where nobody needs to know. ``outcome`` is None until an answer was
+    given; ``trace`` is there where somebody records what happens to it.
     """
 
     __slots__ = (
@@ -63,20 +66,22 @@ class Ticket:
         "caller",
         "deadline_s",
         "key",
-        "ok",
+        "outcome",
         "priority",
         "rows",
         "size_bytes",
+        "trace",
         "values",
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - by position: one is made for every request
+    def __init__(  # noqa: PLR0913, PLR0917 - the fields of a request; by position, as there is one for each
         self,
         responder: Responder,
         checked: Checked,
         size_bytes: int,
         arrived_s: float,
         deadline_s: float,
+        trace: Traced | None = None,
         answer_by_s: float = inf,
         priority: int = 1,
         caller: str = "",
@@ -91,12 +96,18 @@ class Ticket:
         self.answer_by_s = answer_by_s
         self.priority = priority
         self.caller = caller
-        self.ok = False
+        self.outcome: Outcome | None = None
+        self.trace = trace
 
     @property
     def answered(self) -> bool:
         """Whether the answer has been given, or nobody is left to take it."""
         return not self._responder
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was answered with results."""
+        return self.outcome is Outcome.OK
 
     def succeed(self, outputs: Outputs, start: int, rows: int) -> bool:
         """Answer with results; return False, doing nothing, where an answer was given before."""
@@ -107,17 +118,22 @@ class Ticket:
         try:
             responder.succeed(outputs, start, rows)
         except Exception as error:  # noqa: BLE001 - whatever breaks the encoding, the caller is owed an answer
+            self.outcome = Outcome.INTERNAL
             _fail(responder, InternalError(f"the answer could not be encoded: {error!r}"))
         else:
-            self.ok = True
+            self.outcome = Outcome.OK
         return True
 
-    def fail(self, error: ShoalError) -> bool:
-        """Answer with an error; return False, doing nothing, where an answer was given before."""
+    def fail(self, error: ShoalError, outcome: Outcome | None = None) -> bool:
+        """Answer with an error; return False, doing nothing, where an answer was given before.
+
+        ``outcome`` says more than the error's class where there is more to say.
+        """
         try:
             responder = self._responder.pop()
         except IndexError:
             return False
+        self.outcome = outcome or outcome_of(error)
         _fail(responder, error)
         return True
 
@@ -127,6 +143,7 @@ class Ticket:
             self._responder.pop()
         except IndexError:
             return False
+        self.outcome = Outcome.CANCELLED
         return True
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from shoal.inference import grpc_service_pb2 as pb
 from shoal_server.cli import arrays
 from shoal_server.cli.failure import MISUSED, Failure
 from shoal_server.cli.remote import Address, Remote, Timeout
+from shoal_server.cli.tls_flags import UNSAID, TlsFlags, with_tls
 from shoal_server.tensors.datatype import DataType
 
 _SERVICE: Final = "/inference.GRPCInferenceService"
@@ -21,6 +22,7 @@ _CLASSES_SHOWN: Final = 3
 Labels = Mapping[str, Sequence[str]]
 
 
+@with_tls
 def command(  # noqa: PLR0913 - one for each flag
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name, as `shoal models` lists it.")],
     *,
@@ -38,6 +40,7 @@ def command(  # noqa: PLR0913 - one for each flag
     version: Annotated[str, typer.Option(metavar="NUMBER", help="The version; the newest ready one if none.")] = "",
     address: Address = None,
     timeout_s: Timeout = 60.0,
+    tls: TlsFlags = UNSAID,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
 ) -> int:
     """Run a model of a server once.
@@ -48,7 +51,7 @@ def command(  # noqa: PLR0913 - one for each flag
         shoal infer digits --input @image.npy
         shoal infer fraud --input amount=12.5 --input 'country="NL"' --output score --json
     """
-    with Remote(address, timeout_s) as server:
+    with Remote(address, timeout_s, tls) as server:
         metadata = server.call(
             f"{_SERVICE}/ModelMetadata", pb.ModelMetadataRequest(name=model, version=version), pb.ModelMetadataResponse
         )

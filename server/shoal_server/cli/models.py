@@ -10,6 +10,7 @@ import typer
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_server.cli.remote import Address, CallFailed, Remote, Timeout
 from shoal_server.cli.table import print_table
+from shoal_server.cli.tls_flags import UNSAID, TlsFlags, with_tls
 
 _SERVICE = "/inference.GRPCInferenceService"
 
@@ -30,11 +31,13 @@ class _Version:
     mean_batch: float | None = None
 
 
+@with_tls
 def command(
     *,
     address: Address = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
     timeout_s: Timeout = 5.0,
+    tls: TlsFlags = UNSAID,
 ) -> int:
     """List the models of a server, their state and batches.
 
@@ -42,7 +45,7 @@ def command(
         shoal models
         shoal models --json | jq '.[] | select(.state != "READY")'
     """
-    with Remote(address, timeout_s) as server:
+    with Remote(address, timeout_s, tls) as server:
         versions = _versions(server)
     if as_json:
         typer.echo(json.dumps([asdict(version) for version in versions], indent=2, ensure_ascii=False))

@@ -1,14 +1,17 @@
 """A server that runs elsewhere, as the commands see it: calls that return a message or end the command."""
 
 from types import TracebackType
-from typing import Annotated, Final, Self, TypeVar
+from typing import Annotated, Final, Literal, Self, TypeVar
 
 import grpc
 import typer
 from google.protobuf.message import Message
 
+from shoal_server.cli.credentials import chosen
 from shoal_server.cli.failure import MISUSED, Failure
-from shoal_server.config import ConfigError, load, split_address
+from shoal_server.cli.handshake import explained
+from shoal_server.cli.tls_flags import UNSAID, TlsFlags
+from shoal_server.config import ConfigError, Settings, load, split_address
 
 M = TypeVar("M", bound=Message)
 
@@ -22,9 +25,13 @@ Address = Annotated[
 Timeout = Annotated[float, typer.Option(metavar="SECONDS", min=0.001, help="How long to wait for each answer.")]
 
 # As gRPC words them when no call came about at all (its C core, src/core; there is no code that tells).
-_UNREACHABLE: Final = ("failed to connect", "DNS resolution failed", "errors resolving")
+_UNREACHABLE: Final = ("failed to connect", "DNS resolution failed", "errors resolving", "Socket closed")
 _TOO_LATE: Final = "Deadline Exceeded"  # said by this side; a server that gives up in time says more
 _ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - what is listened on, not what we listen on
+
+
+Place = Literal["address", "admin.address", "probe.address"]
+"""Which of the configured listeners is meant where no address is given; where it has none, the one for everybody."""
 
 
 class CallFailed(Failure):
@@ -38,18 +45,27 @@ class CallFailed(Failure):
 class Remote:
     """A connection to one server, open between ``with`` and its end. Blocking."""
 
-    def __init__(self, address: str | None, timeout_s: float) -> None:
+    def __init__(self, address: str | None, timeout_s: float, tls: TlsFlags = UNSAID, place: Place = "address") -> None:
         self._timeout_s = timeout_s
-        self._address = reachable(_configured() if address is None else address)
-        self._channel = grpc.insecure_channel(
-            self._address,
-            options=[
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-                # A proxy for the web has no business between a machine and its inference server.
-                ("grpc.enable_http_proxy", 0),
-            ],
-        )
+        settings = _configured()
+        self._address = reachable(_listening(settings, place) if address is None else address)
+        # Probes are answered without TLS, always.
+        is_probe = address is None and place == "probe.address" and bool(settings.probe.address)
+        self._credentials = None if is_probe else chosen(tls, settings.client)
+        self._channel = self._opened()
+
+    def _opened(self) -> grpc.Channel:
+        options: list[tuple[str, int | str]] = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            # A proxy for the web has no business between a machine and its inference server.
+            ("grpc.enable_http_proxy", 0),
+        ]
+        if self._credentials is None:
+            return grpc.insecure_channel(self._address, options=options)
+        if self._credentials.server_name:
+            options.append(("grpc.ssl_target_name_override", self._credentials.server_name))
+        return grpc.secure_channel(self._address, self._credentials.channel_credentials(), options=options)
 
     def __enter__(self) -> Self:
         return self
@@ -75,8 +91,10 @@ class Remote:
     def _failure(self, error: grpc.RpcError) -> Failure:
         status, details = error.code().name, error.details() or ""
         if status == "UNAVAILABLE" and any(text in details for text in _UNREACHABLE):
+            problem = explained(self._address, self._credentials)
             return Failure(
-                f"no server answers at {self._address}; start one by `shoal serve PATH`, or say where by --address"
+                problem
+                or f"no server answers at {self._address}; start one by `shoal serve PATH`, or say where by --address"
             )
         if details == _TOO_LATE:
             details = f"{self._address} gave no answer within {self._timeout_s:g} s; --timeout-s allows more"
@@ -98,8 +116,13 @@ def reachable(listening: str) -> str:
     return f"{_ANY_HOST.get(host, host)}:{port}"
 
 
-def _configured() -> str:
+def _configured() -> Settings:
     try:
-        return load({}).settings.address
+        return load({}).settings
     except ConfigError as error:
         raise Failure(str(error), MISUSED) from error
+
+
+def _listening(settings: Settings, place: Place) -> str:
+    side = {"address": "", "admin.address": settings.admin.address, "probe.address": settings.probe.address}[place]
+    return side or settings.address

@@ -16,6 +16,7 @@ SUMMARIES: Final[Mapping[str, str]] = {
     "health": "Ask whether a server, or one of its models, is ready.",
     "models": "List the models of a server, their state and batches.",
     "infer": "Run a model of a server once.",
+    "certs": "Make certificates to try things with, or show one.",
     "config": "Print the configuration in force and its origins.",
     "doctor": "Tell what is installed here and what would be slow.",
     "version": "Print the version.",
@@ -55,8 +56,12 @@ def _root(arguments: Sequence[str]) -> typer.Typer:
     )
     for name, summary in SUMMARIES.items():
         if arguments[:1] == [name]:
-            command = import_module(f"shoal_server.cli.{name}").command
-            root.command(name, help=_help(command))(command)
+            module = import_module(f"shoal_server.cli.{name}")
+            group: typer.Typer | None = getattr(module, "group", None)
+            if group is not None:  # it has commands of its own
+                root.add_typer(group, name=name, help=_help(module.command))
+            else:
+                root.command(name, help=_help(module.command))(module.command)
         else:
             root.command(name, help=summary)(_not_typed)
     return root

@@ -3,14 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 import typer
 
 from shoal_server import app
-from shoal_server.cli.failure import Failure
+from shoal_server.cli.failure import MISUSED, Failure
 from shoal_server.cli.flags import with_settings
-from shoal_server.config import Configuration, Settings
-from shoal_server.errors import LoadFailed
+from shoal_server.config import OPTIONS, ConfigError, Configuration, Settings
+from shoal_server.errors import CannotListen, LoadFailed
+from shoal_server.telemetry.json_log import JsonFormatter
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop]
 try:
@@ -19,6 +21,10 @@ except ImportError:  # it is not made for every platform
     new_event_loop = asyncio.new_event_loop
 else:
     new_event_loop = uvloop.new_event_loop  # on it, grpc.aio answers 1.6 times as many calls per second
+
+_log = logging.getLogger("shoal")
+
+_TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def _serve(configuration: Configuration) -> int:
@@ -29,26 +35,32 @@ def _serve(configuration: Configuration) -> int:
 
     Example:
         shoal serve model.onnx
-        shoal serve models --address 0.0.0.0:8001 --batching-delay-ms 2
+        shoal serve models --batching-delay-ms 2
+        shoal serve models --address 0.0.0.0:8001 --tls-certificate server.pem --tls-key server.key
 
     Each flag may also stand in shoal.toml, or as a variable (--limits-max-rows: SHOAL_LIMITS__MAX_ROWS). Flags are
     strongest, then variables. `shoal config` shows what is in force.
     """
     settings = configuration.settings
     _log_to_stderr(settings)
+    for remark in configuration.remarks:
+        _log.warning("%s", remark)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(app.serve(settings, announce=typer.echo))
-    except OSError as error:
-        raise Failure(f"{error}; choose another by --address HOST:PORT, where port 0 takes any free one") from error
-    except LoadFailed as error:
+    except ConfigError as error:
+        raise Failure(str(error), MISUSED) from error
+    except CannotListen as error:
+        flag = OPTIONS[error.setting].flag
+        raise Failure(f"{error}; choose another by {flag} HOST:PORT, where port 0 takes any free one") from error
+    except (OSError, LoadFailed) as error:
         raise Failure(str(error)) from error
 
 
 def _log_to_stderr(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if settings.telemetry.log_format == "json" else logging.Formatter(_TEXT))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
 
 
 command = with_settings(_serve)

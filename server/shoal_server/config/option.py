@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
-from shoal_server.config.settings import ADDRESS_FORM, Settings, Unit
+from shoal_server.config.settings import ADDRESS_FORM, Form, Settings, Unit
 
 PREFIX: Final = "SHOAL_"
 
@@ -57,8 +57,11 @@ def _wanted(field: FieldInfo) -> str:
         return " or ".join(str(choice) for choice in get_args(kind))
     if kind is bool:
         return "true or false"
-    if kind is str:
-        return ADDRESS_FORM if any(isinstance(item, AfterValidator) for item in field.metadata) else "text"
+    form = next((item.text for item in field.metadata if isinstance(item, Form)), None)
+    if form is None and kind is str:
+        form = ADDRESS_FORM if any(isinstance(item, AfterValidator) for item in field.metadata) else "text"
+    if form is not None:
+        return form
     if kind in (Path, Path | None):
         return "a path"
     if kind == tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Settings: read once, at the start, from (weakest first) defaults, `shoal.toml`, `SHOAL_*` variables and flags.
+"""Settings: read once, at the start, from (weakest first) defaults, `OTEL_*`, `shoal.toml`, `SHOAL_*` and flags.
 
 This is the only module that reads the environment. A key that nobody knows is an error wherever it stands, and so is a
 value out of its range; the message names the key, the value, what is wanted, and the file, variable or flag.
@@ -17,6 +17,8 @@ from typing import Final
 from pydantic import ValidationError
 
 from shoal_server.config.option import OPTIONS, PREFIX, SECTIONS
+from shoal_server.config.otel import PREFIX as OTEL_PREFIX
+from shoal_server.config.otel import from_otel
 from shoal_server.config.settings import Settings
 
 FILE_NAME: Final = "shoal.toml"
@@ -41,10 +43,14 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The settings in force; ``origins`` says which file, variable or flag a key has its value from, if from any."""
+    """The settings in force; ``origins`` says which file, variable or flag a key has its value from, if from any.
+
+    ``remarks`` are sentences about what was ignored, for the log.
+    """
 
     settings: Settings
     origins: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
 
     def value(self, key: str) -> object:
         """Return what a key, such as ``limits.max_rows``, is set to."""
@@ -70,9 +76,15 @@ def load(
         file = Path(environ[_FILE_VARIABLE])
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
-    for found in (_from_file(file), _from_variables(environ), _from_flags(flags)):
+    otel, remarks = from_otel(environ)
+    for found in (otel, _from_file(file), _from_variables(environ), _from_flags(flags)):
         for key, value, origin in found:
             values[key], origins[key] = value, origin
+    if not origins.get("telemetry.otlp_endpoint", OTEL_PREFIX).startswith(OTEL_PREFIX):
+        # An endpoint that we were told is stronger than OpenTelemetry's for one signal alone.
+        for key in ("telemetry.otlp_metrics_endpoint", "telemetry.otlp_traces_endpoint"):
+            if origins.get(key, "").startswith(OTEL_PREFIX):
+                del values[key], origins[key]
     nested: dict[str, object] = {}
     for key, value in values.items():
         section, _, name = key.rpartition(".")
@@ -80,7 +92,7 @@ def load(
         assert isinstance(table, dict)
         table[name] = value
     try:
-        return Configuration(Settings.model_validate(nested), MappingProxyType(origins))
+        return Configuration(Settings.model_validate(nested), MappingProxyType(origins), tuple(remarks))
     except ValidationError as error:
         wrong = dict.fromkeys(".".join(str(part) for part in item["loc"]) for item in error.errors())
         complaints = [f"{origins[key]}: {key} must be {OPTIONS[key].wanted}, got {values[key]!r}" for key in wrong]

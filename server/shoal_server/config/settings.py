@@ -17,11 +17,14 @@ from shoal_server.options import (
     FairnessOptions,
     QuotaOptions,
     RuntimeOptions,
+    TelemetryOptions,
 )
 
 _ADDRESS: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+):(?P<port>[0-9]{1,5})", re.ASCII)
 ADDRESS_FORM: Final = "HOST:PORT, such as 127.0.0.1:8001 or [::1]:8001 (port 0 takes any free one)"
 _MAX_PORT: Final = 65535
+_URL: Final = re.compile(r"https?://[^\s/?#]+[^\s?#]*", re.ASCII)
+URL_FORM: Final = "a URL, such as http://collector:4317"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,13 @@ class Unit:
     """What a number counts; shown beside its range."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a text is to look; shown in place of its range."""
+
+    text: str
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -48,6 +58,12 @@ def _check_address(address: str) -> str:
     return address
 
 
+def _check_url(url: str) -> str:
+    if url and _URL.fullmatch(url) is None:
+        raise ValueError(f"wanted {URL_FORM}, got {url!r}")
+    return url
+
+
 def _listed(names: object) -> object:
     """Take a list, or names with commas between them, as variables and flags have them."""
     if isinstance(names, str):
@@ -58,6 +74,7 @@ def _listed(names: object) -> object:
 _ADMISSION: Final = AdmissionOptions()
 _BATCHING: Final = BatchingOptions()
 _RUNTIME: Final = RuntimeOptions()
+_TELEMETRY: Final = TelemetryOptions()
 
 _Requests = Annotated[int, Field(ge=1, le=1 << 30), Unit("requests")]
 _Rows = Annotated[int, Field(ge=1, le=1 << 40), Unit("rows")]
@@ -76,6 +93,8 @@ _Path = Annotated[Path, Field(strict=False)]
 _OptionalPath = Annotated[Path | None, Field(strict=False), BeforeValidator(lambda path: path or None)]
 _Age = Annotated[float, Field(ge=0, le=10 * 86_400), Unit("seconds")]
 _Ratio = Annotated[float, Field(ge=0, le=1), Unit("all calls, as a share")]
+_Url = Annotated[str, AfterValidator(_check_url), Form(URL_FORM)]
+_Entries = Annotated[int, Field(ge=1, le=1 << 20), Unit("calls and batches")]
 _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
@@ -212,7 +231,7 @@ class TlsSettings(_Section):
     client_ca: _OptionalPath = None
     """The CAs whose certificates callers must show; none lets callers in without one."""
     max_connection_age_s: _Age = 3600.0
-    """When a connection is replaced, so that a certificate that was withdrawn is not used for ever; 0 never does."""
+    """When a connection is replaced, so that a withdrawn certificate is not used for ever; streams get grace_s more."""
 
 
 class AdminSettings(_Section):
@@ -222,6 +241,19 @@ class AdminSettings(_Section):
     """Where the admin service listens; by default where everything else does."""
     identities: _Names = ()
     """Who may call it: spiffe://DOMAIN/PATH, dns:NAME or subject:CN=NAME, each as `shoal certs show FILE` prints it."""
+
+
+class ClientSettings(_Section):
+    """How the commands that call a server, such as `shoal models`, do it; a server itself does not care."""
+
+    ca: _OptionalPath = None
+    """The CA of the server's certificate; with it, calls are made by TLS."""
+    certificate: _OptionalPath = None
+    """The certificate that says who calls, for servers that want one (mTLS)."""
+    key: _OptionalPath = None
+    """The private key of that certificate."""
+    server_name: str = ""
+    """The name in the server's certificate, where it is not that of the address."""
 
 
 class ProbeSettings(_Section):
@@ -236,16 +268,57 @@ class TelemetrySettings(_Section):
 
     prometheus: _OptionalAddress = ""
     """Where a Prometheus server scrapes /metrics; by default nowhere."""
-    otlp_endpoint: str = ""
+    otlp_endpoint: _Url = ""
     """Where metrics and traces are pushed by OTLP, as http://collector:4317; by default nowhere."""
+    otlp_metrics_endpoint: _Url = ""
+    """Where metrics are pushed if that is elsewhere; the whole URL, its path included."""
+    otlp_traces_endpoint: _Url = ""
+    """Where traces are pushed if that is elsewhere; the whole URL, its path included."""
     otlp_protocol: Literal["grpc", "http/protobuf"] = "grpc"
     """What the collector speaks."""
-    metric_interval_s: _Timeout = 60.0
+    push_metrics: bool = True
+    """Pushes metrics to the endpoint."""
+    push_traces: bool = True
+    """Pushes traces to the endpoint."""
+    metric_interval_s: _Timeout = _TELEMETRY.metric_interval_s
     """How often metrics are pushed."""
-    trace_ratio: _Ratio = 0.0
+    metric_temporality: Literal["cumulative", "delta"] = "cumulative"
+    """Whether metrics that are pushed count since the start, or since the last push."""
+    trace_ratio: _Ratio = _TELEMETRY.trace_ratio
     """The share of calls that are traced where the caller's own trace does not decide."""
+    trace_callers: bool = _TELEMETRY.trace_callers
+    """Lets a caller's own trace decide whether its call is traced; without it only the ratio does."""
+    trace_interval_s: _Timeout = _TELEMETRY.trace_interval_s
+    """How long a traced call may wait until it is pushed."""
+    trace_queue: _Entries = _TELEMETRY.trace_queue
+    """How many traced calls and batches may wait for the collector; beyond it they are dropped, and counted."""
     log_format: Literal["text", "json"] = "text"
     """How a line of the log is written."""
+    enabled: bool = True
+    """Lets metrics and traces leave the server at all."""
+
+    def options(self) -> TelemetryOptions:
+        """Return who is told what, with the endpoint of each signal."""
+        metrics = self._endpoint(self.otlp_metrics_endpoint, "/v1/metrics") if self.push_metrics else ""
+        traces = self._endpoint(self.otlp_traces_endpoint, "/v1/traces") if self.push_traces else ""
+        return TelemetryOptions(
+            self.prometheus if self.enabled else "",
+            metrics if self.enabled else "",
+            traces if self.enabled else "",
+            self.otlp_protocol,
+            self.metric_interval_s,
+            self.metric_temporality == "delta",
+            self.trace_ratio,
+            self.trace_callers,
+            self.trace_interval_s,
+            self.trace_queue,
+        )
+
+    def _endpoint(self, own: str, path: str) -> str:
+        """Return where a signal goes: over HTTP each has a path of its own below the common endpoint."""
+        if own or not self.otlp_endpoint or self.otlp_protocol == "grpc":
+            return own or self.otlp_endpoint
+        return self.otlp_endpoint.rstrip("/") + path
 
 
 class Settings(_Section):
@@ -272,3 +345,4 @@ class Settings(_Section):
     admin: AdminSettings = AdminSettings()
     probe: ProbeSettings = ProbeSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    client: ClientSettings = ClientSettings()

@@ -112,10 +112,13 @@ class Manager(Generic[G]):
             keep = {*definition.wanted, *definition.refused}
             if self.keeper.entry(model).desired.versions == ():
                 await self._follow(model, keep)  # nothing serves, so whatever can be loaded is to answer at once
-            failures = await self._converge(definition, definition.wanted)
-            if not failures:
-                await self._follow(model, keep)
-                self._compare(model, before)
+            try:
+                failures = await self._converge(definition, definition.wanted)
+                if not failures:
+                    await self._follow(model, keep)
+                    self._compare(model, before)
+            finally:
+                self._withdraw_unwanted(model)
             return [*failures, *definition.missing]
 
         failures = await self.turns.take(model, "a load of what the source has", describe_and_follow)
@@ -189,6 +192,17 @@ class Manager(Generic[G]):
             if version in versions:
                 self.keeper.keep(versions[version])
         self.keeper.withdraw(slot for version, slot in versions.items() if version not in keep)
+
+    def _withdraw_unwanted(self, model: str) -> None:
+        """Withdraw what the policy wanted and operators, whose choice still holds, do not."""
+        entry = self.keeper.entry(model)
+        versions = entry.desired.versions
+        if versions is not None:
+            self.keeper.withdraw(
+                slot
+                for version, slot in entry.versions.items()
+                if version not in versions and slot.kept_until_s is None and slot is not entry.answering
+            )
 
     def _signature(self, model: str) -> tuple[int, Signature] | None:
         """Return which version answers, and what it takes and gives."""

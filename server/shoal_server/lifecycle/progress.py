@@ -47,7 +47,8 @@ class Memory:
 class Result:
     """What an operation did: the versions that answered before and answer now, 0 for none.
 
-    ``kept_until_s`` is monotonic: until when what was replaced is kept. ``recorded`` says whether a restarted server
+    ``kept_until_s`` is monotonic: until when what was replaced is kept; ``kept_until_epoch_s`` is the same for people,
+    0 where nothing is kept. ``recorded`` says whether a restarted server
     would serve the same.
     """
 
@@ -61,12 +62,20 @@ class Result:
     files: tuple[FileDigest, ...] = ()
     memory: Memory = Memory()
     kept_until_s: float | None = None
+    kept_until_epoch_s: float = 0.0
     remarks: tuple[str, ...] = ()
     label_before: int = 0
 
     def measured(self, operation: "Operation", memory: Memory) -> "Result":
         """Return the result with what the operation took."""
-        return replace(self, steps=operation.steps, seconds=operation.age_s, memory=memory)
+        kept_until_epoch_s = 0.0 if self.kept_until_s is None else operation.epoch_of(self.kept_until_s)
+        return replace(
+            self,
+            steps=operation.steps,
+            seconds=operation.age_s,
+            memory=memory,
+            kept_until_epoch_s=kept_until_epoch_s,
+        )
 
 
 class Operation:
@@ -90,6 +99,10 @@ class Operation:
     def age_s(self) -> float:
         """Seconds since it began."""
         return self._clock.monotonic() - self.began_s
+
+    def epoch_of(self, at_s: float) -> float:
+        """Return seconds since 1970 for monotonic ones."""
+        return self._clock.epoch() + at_s - self._clock.monotonic()
 
     def begin(self, kind: StepKind, version: int) -> Callable[[], None]:
         """Begin a step; return what ends it."""

@@ -105,7 +105,7 @@ class AdminMethods:
         async for step in operation.follow():
             stream.send(pb.OperationUpdate(step=step_message(step)).SerializeToString())
         result = await operation.result()
-        stream.send(pb.OperationUpdate(result=result_message(result, self._clock)).SerializeToString())
+        stream.send(pb.OperationUpdate(result=result_message(result)).SerializeToString())
 
     def _model(self, name: str) -> pb.Model:
         entry = self._manager.catalog.models.get(name, ModelEntry())

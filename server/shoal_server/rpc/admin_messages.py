@@ -36,7 +36,7 @@ def step_message(step: Step) -> pb.Step:
     return pb.Step(kind=KINDS[step.kind], version=step.version, began_s=step.began_s, seconds=step.seconds)
 
 
-def result_message(result: Result, clock: Clock) -> pb.OperationResult:
+def result_message(result: Result) -> pb.OperationResult:
     """Tell what an operation did."""
     memory = result.memory
     return pb.OperationResult(
@@ -50,7 +50,7 @@ def result_message(result: Result, clock: Clock) -> pb.OperationResult:
         memory=pb.Memory(
             before_bytes=memory.before_bytes, peak_bytes=memory.peak_bytes, after_bytes=memory.after_bytes
         ),
-        kept_warm_until=_epoch(result.kept_until_s, clock),
+        kept_warm_until=result.kept_until_epoch_s,
         recorded=result.recorded,
         remarks=result.remarks,
     )

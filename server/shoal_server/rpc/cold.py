@@ -1,17 +1,14 @@
 """What all cold methods share: bytes to messages, messages to bytes, errors to statuses."""
 
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from shoal.methods import METHODS
-from shoal_server.errors import InternalError, InvalidRequest, ShoalError
-from shoal_server.rpc.errors import INTERNAL_TEXT, status_of
-from shoal_server.transport.port import Call, Status, Stream
-
-_log = logging.getLogger(__name__)
+from shoal_server.errors import InvalidRequest, ShoalError
+from shoal_server.rpc.failure import fail, fail_by_bug
+from shoal_server.transport.port import Call, Stream
 
 Q = TypeVar("Q", bound=Message)
 
@@ -45,12 +42,9 @@ def cold(path: str, kind: type[Q], answer: Callable[[Q], Awaitable[Message]]) ->
             response = await answer(parsed(kind, call.message))
             call.reply(response.SerializeToString())
         except ShoalError as error:
-            if isinstance(error, InternalError):
-                _log.error("%s: %s", path, error)
-            call.fail(*status_of(error))
-        except Exception:  # noqa: BLE001 - a bug of ours fails its call and no other
-            _log.exception("%s failed", path)
-            call.fail(Status.INTERNAL, INTERNAL_TEXT)
+            fail(call, error)
+        except Exception as error:  # noqa: BLE001 - a bug of ours fails its call and no other
+            fail_by_bug(call, error)
 
     return path, route
 
@@ -65,11 +59,8 @@ def streamed(
         try:
             await answer(parsed(kind, await stream.receive() or b""), stream)
         except ShoalError as error:
-            if isinstance(error, InternalError):
-                _log.error("%s: %s", path, error)
-            stream.fail(*status_of(error))
-        except Exception:  # noqa: BLE001 - a bug of ours fails its call and no other
-            _log.exception("%s failed", path)
-            stream.fail(Status.INTERNAL, INTERNAL_TEXT)
+            fail(stream, error)
+        except Exception as error:  # noqa: BLE001 - a bug of ours fails its call and no other
+            fail_by_bug(stream, error)
 
     return path, route

@@ -8,7 +8,7 @@ from typing import Final
 from shoal.health import health_pb2 as pb
 from shoal_server.errors import InvalidRequest, NotFound
 from shoal_server.rpc.cold import parsed
-from shoal_server.rpc.errors import status_of
+from shoal_server.rpc.failure import fail
 from shoal_server.rpc.readiness import Readiness
 from shoal_server.transport.port import Stream
 
@@ -46,7 +46,7 @@ class HealthMethods:
         try:
             request = parsed(pb.HealthCheckRequest, await stream.receive() or b"")
         except InvalidRequest as error:
-            stream.fail(*status_of(error))
+            fail(stream, error)
             return
         told: _State.ValueType | None = None
         count = 0

@@ -1,18 +1,19 @@
 """ModelInfer: the hot path. Lists of calls in, answers out from whichever thread has them."""
 
-import logging
 from collections.abc import Sequence
+from typing import Final
 
+from shoal.inference.grpc_service_pb2 import ModelInferRequest
 from shoal_server.batching.ticket import Outputs
-from shoal_server.errors import InternalError, ShoalError
+from shoal_server.errors import ShoalError
 from shoal_server.rpc.caller import CallerOf
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
-from shoal_server.rpc.errors import status_of, trailers_of
-from shoal_server.service import InferenceService
-from shoal_server.transport.port import Call
+from shoal_server.rpc.failure import fail, fail_by_bug
+from shoal_server.service import Admission, InferenceService
+from shoal_server.transport.port import Call, Trace
 
-_log = logging.getLogger(__name__)
+_MOST_NOTED: Final = 120  # characters
 
 
 class _CallResponder:
@@ -49,22 +50,34 @@ class InferenceHandler:
             except ShoalError as error:
                 fail(call, error)
             except Exception as error:  # noqa: BLE001 - a bug of ours fails its call and no other
-                _log.exception("ModelInfer failed")
-                fail(call, InternalError(repr(error)))
+                fail_by_bug(call, error)
         self._service.flush()
 
     def _admit(self, call: Call) -> None:
         message = call.message
         request = parse(message)
+        trace = call.trace
+        if trace is not None:
+            note_asked(trace, request)
         domain = decode(request, len(message), call.deadline_s)
+        domain.trace = trace
         if self._caller_of is not None:
             domain.caller = self._caller_of(call)
         responder = _CallResponder(call, self._encoder, id_field(request.id), tuple(domain.outputs))
-        call.on_cancel(self._service.infer(domain, responder).cancel)
+        admission = self._service.infer(domain, responder)
+        if trace is not None:
+            note_admitted(trace, admission)
+        call.on_cancel(admission.cancel)
 
 
-def fail(call: Call, error: ShoalError) -> None:
-    """End a call with an error's status."""
-    if isinstance(error, InternalError):
-        _log.error("%s: %s", call.method, error)
-    call.fail(*status_of(error), trailers_of(error))
+def note_asked(trace: Trace, request: ModelInferRequest) -> None:
+    """Tell a trace what was asked, cut to a length that a caller cannot abuse."""
+    trace.note("shoal.model.name", request.model_name[:_MOST_NOTED])
+    if request.id:
+        trace.note("shoal.request.id", request.id[:_MOST_NOTED])
+
+
+def note_admitted(trace: Trace, admission: Admission) -> None:
+    """Tell a trace what the request turned out to be."""
+    trace.note("shoal.model.version", str(admission.batcher.origin.version))
+    trace.note("shoal.request.rows", admission.ticket.rows)

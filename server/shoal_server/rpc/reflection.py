@@ -6,7 +6,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from shoal.reflection import reflection_pb2 as pb
 from shoal_server.errors import InvalidRequest
 from shoal_server.rpc.cold import parsed
-from shoal_server.rpc.errors import status_of
+from shoal_server.rpc.failure import fail
 from shoal_server.transport.port import Status, Stream
 
 
@@ -24,7 +24,7 @@ class ReflectionMethods:
             try:
                 request = parsed(pb.ServerReflectionRequest, message)
             except InvalidRequest as error:
-                stream.fail(*status_of(error))
+                fail(stream, error)
                 return
             response = self._answer(request)
             response.valid_host = request.host

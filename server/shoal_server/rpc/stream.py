@@ -1,6 +1,5 @@
 """ModelStreamInfer: requests and answers in a stream, each request batched like any other (Triton's extension)."""
 
-import logging
 from collections import deque
 from threading import Lock
 from typing import Final
@@ -12,13 +11,15 @@ from shoal_server.rpc.caller import CallerOf
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
 from shoal_server.rpc.errors import PUSHBACK, pushback_ms, status_of, trailers_of
+from shoal_server.rpc.failure import TRACE_TRAILER, reported
+from shoal_server.rpc.inference import note_admitted, note_asked
 from shoal_server.rpc.wire import field_header
 from shoal_server.service import Admission, InferenceService
-from shoal_server.transport.port import Stream
-
-_log = logging.getLogger(__name__)
+from shoal_server.transport.port import Status, Stream, Trace
 
 MOST_IN_FLIGHT: Final = 512  # requests of one stream; a caller who reads slowly holds no more answers than this
+
+_REQUEST: Final = "ModelStreamInfer request"
 
 _ANSWER: Final = ModelStreamInferResponse.DESCRIPTOR.fields_by_name["infer_response"].number
 
@@ -61,7 +62,17 @@ class _StreamResponder:
     Once it has answered, it is no more ``under_way``, so that a stream which lasts keeps no request that is over.
     """
 
-    __slots__ = ("_answers", "_encoder", "_ends_stream", "_names", "_place", "_request_id", "_stream", "_under_way")
+    __slots__ = (
+        "_answers",
+        "_encoder",
+        "_ends_stream",
+        "_names",
+        "_place",
+        "_request_id",
+        "_stream",
+        "_under_way",
+        "trace",
+    )
 
     def __init__(
         self,
@@ -80,6 +91,7 @@ class _StreamResponder:
         self._request_id = ""
         self._names: tuple[str, ...] = ()
         self._ends_stream = ends_stream
+        self.trace: Trace | None = None if stream.trace is None else stream.trace.inner(_REQUEST)
 
     def know(self, request_id: str) -> None:
         """Answer with this id."""
@@ -94,17 +106,29 @@ class _StreamResponder:
         answer = self._encoder.encode(outputs, start, rows, fields, self._names)
         self._answers.settle(self._place, field_header(_ANSWER, len(answer)) + answer)
         self._under_way.pop(self, None)
+        if self.trace is not None:
+            self.trace.end(Status.OK, "")
+
+    def leave(self) -> None:
+        """The stream is over before the answer."""
+        if self.trace is not None:
+            self.trace.end(Status.CANCELLED, "the stream ended first")
 
     def fail(self, error: ShoalError) -> None:
         self._under_way.pop(self, None)
+        trace_id = ""
         if isinstance(error, InternalError):
-            _log.error("%s: %s", self._stream.method, error)
+            trace_id = reported(self._stream.method, error, self.trace)
         status, text = status_of(error)
+        if self.trace is not None:
+            self.trace.end(status, text)
         if self._ends_stream:
-            self._stream.fail(status, text, trailers_of(error))
+            self._stream.fail(status, text, ((TRACE_TRAILER, trace_id),) if trace_id else trailers_of(error))
             return
         message = ModelStreamInferResponse(error_message=text, infer_response=_LAST)
         message.infer_response.id = self._request_id
+        if trace_id:
+            message.infer_response.parameters[TRACE_TRAILER].string_param = trace_id
         wait_ms = pushback_ms(error)
         if wait_ms is not None:
             # The stream goes on, so there are no trailers to say it in.
@@ -138,8 +162,9 @@ class StreamHandler:
                 await stream.sent(received - MOST_IN_FLIGHT + 1)
             await stream.sent(received)
         finally:
-            for admission in list(under_way.values()):
+            for left, admission in list(under_way.items()):
                 admission.cancel()
+                left.leave()
 
     def _admit(
         self,
@@ -152,10 +177,16 @@ class StreamHandler:
         try:
             request = parse(message)
             responder.know(request.id)
+            trace = responder.trace
+            if trace is not None:
+                note_asked(trace, request)
             domain = decode(request, len(message), deadline_s)
+            domain.trace = trace
             domain.caller = caller
             responder.want(tuple(domain.outputs))
-            under_way[responder] = self._service.infer(domain, responder)
+            admission = under_way[responder] = self._service.infer(domain, responder)
+            if trace is not None:
+                note_admitted(trace, admission)
         except ShoalError as error:
             responder.fail(error)
             return

@@ -131,8 +131,10 @@ class Job(Generic[T]):
         result, error = outcome
         if self._future.done():
             return
-        if error is not None:
+        if isinstance(error, Exception):
             self._future.set_exception(error)
+        elif error is not None:  # what would end a thread, sys.exit() say, must not end the loop
+            self._future.set_exception(RuntimeError(repr(error)))
         else:
             self._future.set_result(result)  # type: ignore[arg-type] # without an error there is a T
 

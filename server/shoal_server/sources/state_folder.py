@@ -122,7 +122,7 @@ class StateFolder:
         self._lock = lock
 
     def _refusal(self, error: OSError) -> PreconditionFailed:
-        return PreconditionFailed(f"the state folder {self._folder} cannot be written: {because(error)}")
+        return PreconditionFailed(f"the state folder {self._folder.name} cannot be written: {because(error)}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from shoal_server.events import (
+    AdminDecided,
+    BatchEnded,
     BatchingStopped,
+    CertificateExpiring,
+    CertificateRefused,
+    CertificateRenewed,
     CurrentChosen,
     Event,
     ExecutionAbandoned,
@@ -23,26 +28,28 @@ _log: Final = logging.getLogger("shoal")
 class EventLog:
     """Writes each event as one line. An Observer."""
 
-    def observe(self, event: Event) -> None:  # noqa: C901 - a case for each event
+    def observe(self, event: Event) -> None:  # noqa: C901, PLR0912 - a case for each event
         """Log an event at the level of its gravity."""
+        fields = {"model": getattr(event, "model", None), "version": getattr(event, "version", None)}
+        log = logging.LoggerAdapter(_log, fields)
         match event:
             case VersionChanged(model, version, state, reason):
                 level = logging.ERROR if state == "failed" else logging.INFO if state == "ready" else logging.DEBUG
-                _log.log(level, "model %s version %d is %s%s", model, version, state, f": {reason}" if reason else "")
+                log.log(level, "model %s version %d is %s%s", model, version, state, f": {reason}" if reason else "")
             case CurrentChosen(model, version):
-                _log.debug("model %s: calls without a version reach %s", model, version or "none")
+                log.debug("model %s: calls without a version reach %s", model, version or "none")
             case ModelRemarked(model, warning):
-                _log.warning("model %s: %s", model, warning)
+                log.warning("model %s: %s", model, warning)
             case ExecutionBroken(model, version, problem):
-                _log.error("model %s version %d: a batch failed by a bug: %s", model, version, problem)
+                log.error("model %s version %d: a batch failed by a bug: %s", model, version, problem)
             case BatchingStopped(model, version):
-                _log.warning(
+                log.warning(
                     "model %s version %d: its outputs cannot be split by rows; its requests run one by one from now on",
                     model,
                     version,
                 )
             case ExecutionAbandoned(model, version, members, limit_s):
-                _log.error(
+                log.error(
                     "model %s version %d: gave up a batch of %d requests that ran longer than %g s",
                     model,
                     version,
@@ -50,7 +57,7 @@ class EventLog:
                     limit_s,
                 )
             case MemoryKept(model, version, size_bytes, returned_bytes):
-                _log.warning(
+                log.warning(
                     "model %s version %d: its files have %d MB, and unloading it gave back %d MB",
                     model,
                     version,
@@ -62,9 +69,34 @@ class EventLog:
                 if event.version:
                     what += f", version {event.version}"
                 if event.problem:
-                    _log.warning("%s failed after %.3g s: %s", what, event.seconds, event.problem)
+                    log.warning("%s failed after %.3g s: %s", what, event.seconds, event.problem)
                 else:
-                    _log.info("%s: %s, %.3g s", what, event.outcome, event.seconds)
+                    log.info("%s: %s, %.3g s", what, event.outcome, event.seconds)
+            case BatchEnded():
+                pass  # it is for traces, and there are many
+            case _:
+                _log_security(event)
+
+
+def _log_security(event: CertificateRenewed | CertificateRefused | CertificateExpiring | AdminDecided) -> None:
+    match event:
+        case CertificateRenewed(about):
+            _log.info("new handshakes use the certificate of %s", about)
+        case CertificateRefused(problem):
+            _log.error("the certificate in use is kept, as the new one cannot be used: %s", problem)
+        case CertificateExpiring(what, left_s) if left_s > 0:
+            _log.warning("%s expires in %s", what, _days(left_s))
+        case CertificateExpiring(what, left_s):
+            _log.error("%s has expired: callers will refuse it, or be refused", what)
+        case AdminDecided(method, identity, peer, allowed, reason):
+            # %r: a certificate's names are its CA's words, and must not begin a line of their own.
+            level, verdict = (logging.INFO, "allowed") if allowed else (logging.WARNING, "refused")
+            why = f": {reason!r}" if reason else ""
+            _log.log(level, "admin call %s %s for %r from %s%s", method, verdict, identity or "nobody", peer, why)
+
+
+def _days(left_s: float) -> str:
+    return f"{left_s / 86_400:.0f} days" if left_s >= 2 * 86_400 else f"{left_s / 3600:.1f} hours"
 
 
 class Observers:

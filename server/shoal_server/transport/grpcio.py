@@ -8,7 +8,7 @@ a passed deadline and a closed connection all arrive there as ``CancelledError``
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -18,13 +18,17 @@ import grpc.aio
 from shoal_server.clock import Clock
 from shoal_server.mailbox import Mailbox
 from shoal_server.transport.grpcio_calls import Context, GrpcioCall, GrpcioStream
-from shoal_server.transport.port import Call, Routes, Status, Stream
+from shoal_server.transport.grpcio_tls import RenewableCredentials
+from shoal_server.transport.leaving import status_of_leaving
+from shoal_server.transport.meter import OTHER, Meter
+from shoal_server.transport.port import Call, MethodStatistics, Routes, Status, Stream, TlsMaterial
 
 _log = logging.getLogger(__name__)
 
 _grpc_log = logging.getLogger("grpc._cython.cygrpc")
 
 _BUG: Final = "internal error"
+_AGE_JITTER: Final = 1.1  # gRPC ends a connection at its age plus or minus a tenth, so that not all end at once
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -35,24 +39,31 @@ class GrpcioOptions:
 
     ``max_message_bytes`` bounds a request's message and ``max_metadata_bytes`` its headers. ``max_calls`` bounds the
     calls under way at once: beyond it grpc itself refuses with RESOURCE_EXHAUSTED, so it lies above what admission
-    lets in.
+    lets in. With TLS a connection takes no new calls once it is ``max_connection_age_s`` old (0: never that), and what
+    is under way on it has ``connection_grace_s`` more.
     """
 
     address: str
     max_message_bytes: int
     max_metadata_bytes: int
     max_calls: int
+    max_connection_age_s: float = 0.0
+    connection_grace_s: float = 30.0
 
 
 class GrpcioTransport:
-    """One listener without TLS. Made, started and stopped on one loop."""
+    """One listener, without TLS where there is no ``tls``. Made, started and stopped on one loop."""
 
-    def __init__(self, options: GrpcioOptions, routes: Routes, clock: Clock, mailbox: Mailbox) -> None:
+    def __init__(
+        self, options: GrpcioOptions, routes: Routes, clock: Clock, mailbox: Mailbox, tls: TlsMaterial | None = None
+    ) -> None:
         self._options = options
         self._clock = clock
         self._mailbox = mailbox
         self._routes = routes
         self._news = _News()
+        self._tls = None if tls is None else RenewableCredentials(tls)
+        self._meter = Meter([*routes.hot, *routes.cold, *routes.streams])
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
@@ -67,13 +78,14 @@ class GrpcioTransport:
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                *(_ages(options) if tls is not None else ()),
             ],
             maximum_concurrent_rpcs=options.max_calls,
         )
         handlers = {method: self._hot(method) for method in routes.hot}
         handlers |= {method: self._cold(method, route) for method, route in routes.cold.items()}
         handlers |= {method: self._stream(method, route) for method, route in routes.streams.items()}
-        self._server.add_generic_rpc_handlers((_Handlers(handlers),))
+        self._server.add_generic_rpc_handlers((_Handlers(handlers, self._meter),))
 
     async def start(self) -> str:
         """Bind and serve; return the address as bound.
@@ -83,17 +95,44 @@ class GrpcioTransport:
         """
         host, _colon, port = self._options.address.rpartition(":")
         try:
-            bound = self._server.add_insecure_port(self._options.address)
+            if self._tls is None:
+                bound = self._server.add_insecure_port(self._options.address)
+            else:
+                bound = self._server.add_secure_port(self._options.address, self._tls.credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._options.address}: {_reason(host, int(port))}") from error
         _grpc_log.addFilter(self._news)
         await self._server.start()
         return f"{host}:{bound}"
 
+    def renew(self, material: TlsMaterial) -> None:
+        """Use this in all handshakes from now on; from any thread. Connections that there are stay until their age."""
+        assert self._tls is not None, "a listener without TLS has nothing to renew"
+        self._tls.renew(material)
+
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those under way end within ``grace_s``, then end them."""
         await self._server.stop(grace_s)
         _grpc_log.removeFilter(self._news)
+
+    def statistics(self) -> Sequence[MethodStatistics]:
+        """Return what was counted so far; from any thread.
+
+        Calls that grpc itself refuses never come here: messages above the limit, and calls beyond ``max_calls``.
+        """
+        return self._meter.read()
+
+    def _count(self, call: GrpcioCall, response_bytes: int) -> None:
+        """Count a unary call that was answered."""
+        took_s = self._clock.monotonic() - call.arrived_s
+        self._meter.ended(call.method, call.status, took_s, len(call.message), response_bytes)
+
+    def _count_left(self, call: GrpcioCall) -> None:
+        """Count a unary call whose caller left before the answer."""
+        now = self._clock.monotonic()
+        self._meter.ended(
+            call.method, status_of_leaving(call.deadline_s, now), now - call.arrived_s, len(call.message), 0
+        )
 
     def _hot(self, method: str) -> _Handler:
         """Gather the calls that arrive in one turn of the loop and hand them over as a list."""
@@ -117,10 +156,13 @@ class GrpcioTransport:
                 mailbox.loop.call_soon(hand_over)
             arrived.append(call)
             try:
-                return await call.answered
+                answer = await call.answered
             except asyncio.CancelledError:
+                self._count_left(call)
                 call.leave()
                 raise
+            self._count(call, len(answer))
+            return answer
 
         return grpc.unary_unary_rpc_method_handler(unary)
 
@@ -128,11 +170,18 @@ class GrpcioTransport:
         async def unary(message: bytes, context: Context) -> bytes:
             call = GrpcioCall(method, message, context, self._mailbox, self._clock)
             try:
-                await route(call)
-            except Exception:  # noqa: BLE001 - the wire outlives any bug behind it
-                _log.exception("%s failed", method)
-                call.fail(Status.INTERNAL, _BUG)
-            return await call.answered
+                try:
+                    await route(call)
+                except Exception:  # noqa: BLE001 - the wire outlives any bug behind it
+                    _log.exception("%s failed", method)
+                    call.fail(Status.INTERNAL, _BUG)
+                answer = await call.answered
+            except asyncio.CancelledError:
+                self._count_left(call)
+                call.leave()
+                raise
+            self._count(call, len(answer))
+            return answer
 
         return grpc.unary_unary_rpc_method_handler(unary)
 
@@ -144,11 +193,22 @@ class GrpcioTransport:
                 _log.exception("%s failed", method)
                 stream.fail(Status.INTERNAL, _BUG)
 
+        async def run(stream: GrpcioStream) -> None:
+            left = True
+            try:
+                await stream.run(guarded)
+                left = False
+            finally:
+                now = self._clock.monotonic()
+                status = status_of_leaving(stream.deadline_s, now) if left else stream.status
+                took_s = now - stream.arrived_s
+                self._meter.ended(method, status, took_s, stream.request_bytes, stream.response_bytes)
+
         async def many(_messages: object, context: Context) -> None:
-            await GrpcioStream(method, context, self._mailbox, self._clock).run(guarded)
+            await run(GrpcioStream(method, context, self._mailbox, self._clock))
 
         async def one(message: bytes, context: Context) -> None:
-            await GrpcioStream(method, context, self._mailbox, self._clock, first=message).run(guarded)
+            await run(GrpcioStream(method, context, self._mailbox, self._clock, first=message))
 
         if method in self._routes.first_message_only:
             return grpc.unary_stream_rpc_method_handler(one)
@@ -156,11 +216,15 @@ class GrpcioTransport:
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    def __init__(self, handlers: dict[str, _Handler]) -> None:
+    def __init__(self, handlers: dict[str, _Handler], meter: Meter) -> None:
         self._handlers = handlers
+        self._meter = meter
 
     def service(self, details: grpc.HandlerCallDetails) -> "_Handler | None":
-        return self._handlers.get(details.method)
+        handler = self._handlers.get(details.method)
+        if handler is None:
+            self._meter.ended(OTHER, Status.UNIMPLEMENTED, 0.0, 0, 0)  # grpc answers it at once
+        return handler
 
 
 class _News(logging.Filter):
@@ -168,6 +232,15 @@ class _News(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith("ExecuteBatchError raised in core")
+
+
+def _ages(options: GrpcioOptions) -> tuple[tuple[str, int], ...]:
+    if not options.max_connection_age_s:
+        return ()
+    return (
+        ("grpc.max_connection_age_ms", max(1, int(1000 * options.max_connection_age_s / _AGE_JITTER))),
+        ("grpc.max_connection_age_grace_ms", int(1000 * options.connection_grace_s)),
+    )
 
 
 def _reason(host: str, port: int) -> str:

@@ -3,14 +3,15 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import grpc
 import grpc.aio
 
 from shoal_server.clock import Clock
 from shoal_server.mailbox import Mailbox
-from shoal_server.transport.port import Metadata, Peer, Status
+from shoal_server.transport.peer_certificate import identity_of_pem
+from shoal_server.transport.port import Metadata, Peer, Status, Trace
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -18,16 +19,25 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Exchange:
-    """What unary calls and streams have in common."""
+    """What unary calls and streams have in common. ``arrived_s`` is monotonic."""
 
-    __slots__ = ("_context", "_mailbox", "deadline_s", "method")
+    __slots__ = ("_context", "_failure", "_mailbox", "arrived_s", "deadline_s", "method")
+
+    trace: ClassVar[Trace | None] = None
 
     def __init__(self, method: str, context: Context, mailbox: Mailbox, clock: Clock) -> None:
         remaining_s: float | None = context.time_remaining()
         self.method = method
-        self.deadline_s = None if remaining_s is None else clock.monotonic() + remaining_s
+        self.arrived_s = clock.monotonic()
+        self.deadline_s = None if remaining_s is None else self.arrived_s + remaining_s
         self._context = context
         self._mailbox = mailbox
+        self._failure: tuple[Status, str, Metadata] | None = None
+
+    @property
+    def status(self) -> Status:
+        """How it was answered; OK where nothing else was said."""
+        return Status.OK if self._failure is None else self._failure[0]
 
     @property
     def metadata(self) -> Metadata:
@@ -36,8 +46,9 @@ class Exchange:
 
     @property
     def peer(self) -> Peer:
-        """Who calls."""
-        return Peer(self._context.peer())
+        """Who calls; looked up when it is asked for, as most calls are handled without."""
+        certificates = self._context.auth_context().get("x509_pem_cert", ())
+        return Peer(self._context.peer(), next((identity_of_pem(pem) for pem in certificates), ""))
 
     def _end(self, status: Status, text: str, trailers: Metadata) -> None:
         """Set how the call ends; on the loop."""
@@ -50,14 +61,13 @@ class Exchange:
 class GrpcioCall(Exchange):
     """A unary call; the coroutine that grpc.aio runs for it waits for ``answered``."""
 
-    __slots__ = ("_failure", "_left", "answered", "message")
+    __slots__ = ("_left", "answered", "message")
 
     def __init__(self, method: str, message: bytes, context: Context, mailbox: Mailbox, clock: Clock) -> None:
         super().__init__(method, context, mailbox, clock)
         self.message = message
         self.answered: asyncio.Future[bytes] = mailbox.loop.create_future()
         self._left: Callable[[], None] | None = None
-        self._failure: tuple[Status, str, Metadata] | None = None
 
     def reply(self, message: bytes) -> None:
         """End the call with OK; from any thread."""
@@ -88,7 +98,19 @@ class GrpcioCall(Exchange):
 class GrpcioStream(Exchange):
     """A stream: one task of its handler runs the route, another writes what ``send`` has gathered."""
 
-    __slots__ = ("_failure", "_first", "_gone", "_over", "_reads", "_route", "_sent", "_unsent", "_wake", "_written")
+    __slots__ = (
+        "_first",
+        "_gone",
+        "_over",
+        "_reads",
+        "_route",
+        "_sent",
+        "_unsent",
+        "_wake",
+        "_written",
+        "request_bytes",
+        "response_bytes",
+    )
 
     def __init__(
         self, method: str, context: Context, mailbox: Mailbox, clock: Clock, first: bytes | None = None
@@ -96,7 +118,8 @@ class GrpcioStream(Exchange):
         super().__init__(method, context, mailbox, clock)
         self._first = first
         self._reads = first is None
-        self._failure: tuple[Status, str, Metadata] | None = None
+        self.request_bytes = len(first or b"")
+        self.response_bytes = 0
         self._route: asyncio.Task[None] | None = None
         self._unsent: deque[bytes] = deque()
         self._sent = 0
@@ -120,8 +143,12 @@ class GrpcioStream(Exchange):
     async def receive(self) -> bytes | None:
         """Return the next message, None when the caller has sent its last."""
         if self._reads:
-            message = await self._context.read()
-            return None if message is grpc.aio.EOF else message
+            read = await self._context.read()
+            if read is grpc.aio.EOF:
+                return None
+            received: bytes = read
+            self.request_bytes += len(received)
+            return received
         message, self._first = self._first, None
         return message
 
@@ -153,12 +180,15 @@ class GrpcioStream(Exchange):
     async def _write(self) -> None:
         while True:
             while self._unsent:
+                message = self._unsent.popleft()
                 try:
-                    await self._context.write(self._unsent.popleft())
+                    await self._context.write(message)
                 except Exception:  # noqa: BLE001 - grpc.aio's own class for it is private
                     # The caller is gone. grpc.aio is about to cancel the handler, and nobody is left to be told more.
+                    self._gone = True
                     return
                 self._sent += 1
+                self.response_bytes += len(message)
                 self._written.set()
             if self._over:
                 return

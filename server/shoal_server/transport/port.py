@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
+from shoal_server.events import Traced
 from shoal_server.histogram import Buckets
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -45,6 +46,32 @@ class Peer:
     identity: str = ""
 
 
+class Trace(Traced, Protocol):
+    """The record of one request, where somebody keeps one. From any thread; does nothing after its end."""
+
+    @property
+    def trace_id(self) -> str:
+        """The id of the trace that it belongs to, 32 hexadecimal digits."""
+        ...
+
+    @property
+    def span_id(self) -> str:
+        """The id of the request within the trace, 16 hexadecimal digits."""
+        ...
+
+    def note(self, key: str, value: str | int) -> None:
+        """Add what is known of the request."""
+        ...
+
+    def inner(self, name: str) -> "Trace":
+        """Return the record of a request within this one, as those of a stream are; it ends by ``end``."""
+        ...
+
+    def end(self, status: Status, text: str) -> None:
+        """The request is answered. A call and a stream end theirs themselves."""
+        ...
+
+
 class Call(Protocol):
     """A unary call. ``reply`` or ``fail`` is called once, from any thread; after the caller left it does nothing."""
 
@@ -71,6 +98,11 @@ class Call(Protocol):
     @property
     def peer(self) -> Peer:
         """Who calls."""
+        ...
+
+    @property
+    def trace(self) -> Trace | None:
+        """The call's record, None where nobody keeps one; a transport itself keeps none."""
         ...
 
     def reply(self, message: bytes) -> None:
@@ -110,6 +142,11 @@ class Stream(Protocol):
     @property
     def peer(self) -> Peer:
         """Who calls."""
+        ...
+
+    @property
+    def trace(self) -> Trace | None:
+        """The stream's record, None where nobody keeps one; a transport itself keeps none."""
         ...
 
     async def receive(self) -> bytes | None:
@@ -175,6 +212,17 @@ class MethodStatistics:
     durations: Buckets
     request_bytes: int
     response_bytes: int
+
+    def plus(self, other: "MethodStatistics") -> "MethodStatistics":
+        """Return what two listeners counted of the same method and status."""
+        assert (self.method, self.status) == (other.method, other.status), "only calls of one kind are summed"
+        return MethodStatistics(
+            self.method,
+            self.status,
+            self.durations.plus(other.durations),
+            self.request_bytes + other.request_bytes,
+            self.response_bytes + other.response_bytes,
+        )
 
 
 class Transport(Protocol):

@@ -1,4 +1,6 @@
+from shoal_server.batching.backlog import CloseReason
 from shoal_server.batching.execution import Report, Run
+from shoal_server.batching.outcome import Outcome
 from shoal_server.batching.statistics import MOST_SIZES, Stages, Statistics, Total
 from shoal_server.batching.ticket import Origin, Outputs, Ticket
 from shoal_server.errors import ExecutionFailed
@@ -72,3 +74,33 @@ def test_callers_who_send_ever_other_numbers_of_rows_do_not_make_the_statistics_
     assert statistics.execution_count == 3 * MOST_SIZES - 1
     statistics.executed([ticket_of(1, 0.0)], Report([Run(1, 1, 1, 1)]), 0.5, 1.0)
     assert statistics.batches[1].compute_infer.count == 2, "the sizes that are known are counted on"
+
+
+def test_exporters_get_a_copy_with_every_outcome_and_every_histogram() -> None:
+    statistics = Statistics()
+    statistics.dispatched(3, CloseReason.FULL)
+    members = [ticket_of(2, 10.0), ticket_of(1, 10.5, ok=False)]
+    statistics.executed(members, Report([Run(2, 1 * MS, 20 * MS, 3 * MS)]), dispatched_s=11.0, now=12.0)
+    measured = statistics.measured()
+    statistics.dispatched(3, CloseReason.FULL)
+    assert measured.outcomes == {Outcome.OK: 1, Outcome.EXECUTION_FAILED: 1}
+    assert measured.close_reasons == {CloseReason.FULL: 1}
+    totals = {
+        name: (getattr(measured, name).size, getattr(measured, name).total)
+        for name in ("queue_s", "request_s", "batch_rows", "input_s", "infer_s", "output_s")
+    }
+    assert totals == {
+        "queue_s": (1, 1.0),
+        "request_s": (1, 2.0),
+        "batch_rows": (1, 3.0),
+        "input_s": (1, 0.001),
+        "infer_s": (1, 0.02),
+        "output_s": (1, 0.003),
+    }
+
+
+def test_a_member_that_nobody_could_tell_the_outcome_of_counts_as_given_up() -> None:
+    statistics = Statistics()
+    waiting = Ticket(RecordingResponder(), Checked((), 1, ()), 10, 0.0, 100.0)
+    statistics.executed([waiting], Report(), 0.5, 1.0)
+    assert statistics.measured().outcomes == {Outcome.OK: 0, Outcome.ABANDONED: 1}

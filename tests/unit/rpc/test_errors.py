@@ -2,18 +2,18 @@
 
 import pytest
 
-from shoal_server.errors import DeadlineExceeded, InvalidRequest, Overloaded, ShoalError, Unavailable
+from shoal_server.errors import Bound, DeadlineExceeded, InvalidRequest, Overloaded, ShoalError, Unavailable
 from shoal_server.rpc.errors import trailers_of
 
 
 @pytest.mark.parametrize(
     ("error", "trailers"),
     [
-        (Overloaded("full", retry_after_s=0.0371), (("grpc-retry-pushback-ms", "38"),)),
-        (Overloaded("full", retry_after_s=0.0), (("grpc-retry-pushback-ms", "0"),)),
-        (Overloaded("full", retry_after_s=1e9), (("grpc-retry-pushback-ms", "60000"),)),
-        (Overloaded("never", retry_after_s=Overloaded.NEVER), (("grpc-retry-pushback-ms", "-1"),)),
-        (Overloaded("who knows"), ()),
+        (Overloaded("full", Bound.ROWS, retry_after_s=0.0371), (("grpc-retry-pushback-ms", "38"),)),
+        (Overloaded("full", Bound.ROWS, retry_after_s=0.0), (("grpc-retry-pushback-ms", "0"),)),
+        (Overloaded("full", Bound.ROWS, retry_after_s=1e9), (("grpc-retry-pushback-ms", "60000"),)),
+        (Overloaded("never", Bound.ROWS, retry_after_s=Overloaded.NEVER), (("grpc-retry-pushback-ms", "-1"),)),
+        (Overloaded("who knows", Bound.ROWS), ()),
         (Unavailable("draining"), ()),
         (DeadlineExceeded("late"), ()),
         (InvalidRequest("wrong"), ()),

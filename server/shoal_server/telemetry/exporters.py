@@ -1,0 +1,53 @@
+"""OpenTelemetry's own exporters, made from our options; what those leave open they read from OTEL_* themselves."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from opentelemetry.sdk.metrics.export import MetricExporter
+from opentelemetry.sdk.trace.export import SpanExporter
+
+from shoal_server.options import TelemetryOptions
+
+_MOST_POINTS: Final = 4000
+"""Per message over gRPC: a collector takes 4 MiB by default, and a histogram's point is some 400 bytes."""
+
+_LIBRARY: Final = logging.getLogger("opentelemetry")
+
+
+def metric_exporter(options: TelemetryOptions) -> MetricExporter:
+    """Return what pushes metrics to the endpoint."""
+    if options.protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as ByGrpc  # noqa: PLC0415
+
+        return ByGrpc(endpoint=options.metrics_endpoint, max_export_batch_size=_MOST_POINTS)
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as ByHttp  # noqa: PLC0415
+
+    return ByHttp(endpoint=options.metrics_endpoint)
+
+
+def span_exporter(options: TelemetryOptions) -> SpanExporter:
+    """Return what pushes spans to the endpoint."""
+    if options.protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as ByGrpc  # noqa: PLC0415
+
+        return ByGrpc(endpoint=options.traces_endpoint)
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as ByHttp  # noqa: PLC0415
+
+    return ByHttp(endpoint=options.traces_endpoint)
+
+
+@contextmanager
+def quiet_library() -> Iterator[None]:
+    """Keep the exporters from logging each attempt that fails; that it fails we say ourselves, once.
+
+    At the level DEBUG they may say it all.
+    """
+    before = _LIBRARY.level
+    if before == logging.NOTSET and _LIBRARY.getEffectiveLevel() > logging.DEBUG:
+        _LIBRARY.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        _LIBRARY.setLevel(before)

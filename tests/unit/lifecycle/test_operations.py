@@ -1,0 +1,153 @@
+"""Operations on virtual time: what hangs, what breaks, what is kept."""
+
+import asyncio
+
+import pytest
+
+from shoal_server.errors import Conflict, InvalidRequest, LoadFailed, PreconditionFailed, ShoalError, Unavailable
+from shoal_server.events import MemoryKept, OperationEnded
+from shoal_server.lifecycle.definition import VersionPolicy
+from shoal_server.lifecycle.keys import MOST_KEYS
+from shoal_server.lifecycle.ports import FileDigest, ResidentMemory
+from shoal_server.lifecycle.progress import Result
+from shoal_server.lifecycle.requests import Request, Rollback, SetLabel, Swap, Unload
+from shoal_testing.fakes import FakeStore, definition
+from shoal_testing.manager_rig import KEEP_WARM_S, LIMIT_S, LOAD_S, ManagerRig, run_manager
+from shoal_testing.virtual_threads import FOR_EVER
+
+FIRST = definition("m", 1, 2, 3, policy=VersionPolicy(specific=(1,)))
+
+
+async def done(rig: ManagerRig, request: Request) -> Result:
+    return await rig.manager.operations.begin(request).result()
+
+
+def test_a_swap_keeps_the_old_version_for_its_time_and_no_longer() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        result = await done(rig, Swap(model="m", version=2))
+        assert result.kept_until_s == pytest.approx(asyncio.get_running_loop().time() + KEEP_WARM_S)
+        await asyncio.sleep(KEEP_WARM_S - 0.1)
+        assert rig.states() == {1: "ready", 2: "ready"}
+        await asyncio.sleep(0.2)
+        assert rig.states() == {1: "unloaded", 2: "ready"}
+        [event] = rig.observer.of(OperationEnded)
+        assert (event.operation, event.version, event.outcome, event.problem) == ("swap", 2, "changed", "")
+        assert [step.kind for step in event.steps] == ["describe", "load", "warm up", "record", "publish"]
+
+    run_manager(test, FIRST)
+
+
+def test_what_was_replaced_answers_again_where_the_new_version_breaks_and_stays_for_it() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        await done(rig, Swap(model="m", version=2))
+        rig.engines[-1].broken("it hangs")
+        assert rig.slot().version == 1
+        await asyncio.sleep(2 * KEEP_WARM_S)
+        assert rig.slot().version == 1
+        await done(rig, Swap(model="m", version=3))
+        assert rig.slot().version == 3
+
+    run_manager(test, FIRST)
+
+
+def test_a_load_that_hangs_is_given_up_and_one_that_waits_for_a_thread_is_not() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        rig.scripts["m", 2] = rig.pause(FOR_EVER)
+        with pytest.raises(LoadFailed, match=f"still loading after {LIMIT_S:g} s"):
+            await done(rig, Swap(model="m", version=2))
+        assert rig.states() == {1: "ready", 2: "failed"}
+        rig.scripts["m", 2] = rig.pause(LIMIT_S + 1)
+        with pytest.raises(LoadFailed, match="was given up"):
+            await done(rig, Swap(model="m", version=2))
+        await asyncio.sleep(10)
+        assert rig.loader.loaded[-1].closed, "what it loaded in the end"
+
+    run_manager(test, FIRST)
+
+
+def test_while_an_operation_runs_another_is_a_conflict_and_afterwards_it_is_not() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        first = rig.manager.operations.begin(Swap(model="m", version=2))
+        with pytest.raises(Conflict, match=r"swap to version 2 of model 'm' has been under way for 0\.0 s"):
+            rig.manager.operations.begin(Rollback(model="m"))
+        await asyncio.sleep(LOAD_S / 2)
+        with pytest.raises(Conflict):
+            rig.manager.operations.begin(Swap(model="m", version=3))
+        await first.result()
+        assert (await done(rig, Rollback(model="m"))).after == 1
+
+    run_manager(test, FIRST)
+
+
+def test_the_last_keys_are_remembered() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        begin = rig.manager.operations.begin
+        first = begin(Swap(model="m", version=1, key="0"))
+        await first.result()
+        assert begin(Swap(model="m", version=1, key="0")) is first
+        with pytest.raises(InvalidRequest):
+            begin(Swap(model="m", version=2, key="0"))
+        for number in range(1, MOST_KEYS + 1):
+            await begin(Swap(model="m", version=1, key=str(number))).result()
+        assert begin(Swap(model="m", version=1, key="0")) is not first
+
+    run_manager(test, FIRST)
+
+
+def test_where_recording_fails_in_the_end_nothing_has_changed() -> None:
+    store = FakeStore(required=True)
+
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        store.trouble, store.trouble_comes_late = "the disk is full", True
+        for request in (Swap(model="m", version=2), Unload(model="m", version=1, force=True)):
+            with pytest.raises(PreconditionFailed, match="the disk is full"):
+                await done(rig, request)
+        assert rig.slot().version == 1
+        assert rig.states() == {1: "ready", 2: "failed"}
+        assert rig.manager.catalog.models["m"].desired.empty
+        store.trouble = ""
+        assert (await done(rig, SetLabel(model="m", label="blue", version=1))).recorded
+
+    run_manager(test, FIRST, store=store)
+
+
+def test_a_server_that_stops_fails_what_is_under_way_and_begins_nothing() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        swap = rig.manager.operations.begin(Swap(model="m", version=2))
+        await asyncio.sleep(LOAD_S / 2)
+        await rig.manager.close()
+        with pytest.raises(ShoalError, match="shutting down"):
+            await swap.result()
+        with pytest.raises(Unavailable, match="shutting down"):
+            rig.manager.operations.begin(Rollback(model="m"))
+        assert rig.store.desired == {}
+
+    run_manager(test, FIRST)
+
+
+@pytest.mark.parametrize(("returned_bytes", "told"), [(10 << 20, 1), (90 << 20, 0)])
+def test_memory_of_a_large_version_that_does_not_come_back_is_told(returned_bytes: int, told: int) -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        [model] = rig.loader.loaded
+        model.files = (FileDigest("model.onnx", "00", 100 << 20),)
+        rig.resident.now = ResidentMemory(500 << 20, 500 << 20)
+        close = model.close
+
+        def closing() -> None:
+            close()
+            rig.resident.now = ResidentMemory((500 << 20) - returned_bytes, 0)
+
+        model.close = closing  # type: ignore[method-assign]
+        await rig.manager.unload("m")
+        await asyncio.sleep(0)
+        assert len(rig.observer.of(MemoryKept)) == told
+
+    run_manager(test, FIRST)

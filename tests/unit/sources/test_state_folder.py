@@ -1,0 +1,123 @@
+"""What is written to the state folder is read again, whole, or refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal_server.errors import LoadFailed, PreconditionFailed
+from shoal_server.lifecycle.desired import Desired, stopped
+from shoal_server.sources import state_text
+from shoal_server.sources.state_folder import StateFolder, default_state
+
+NUMBERS = st.integers(1, (1 << 63) - 1)
+WANTED = st.builds(
+    lambda versions, current, previous, labels: Desired(
+        None if versions is None else tuple(sorted(versions)), None if versions is None else current, previous, labels
+    ),
+    st.none() | st.sets(NUMBERS),
+    st.just(0) | NUMBERS,
+    st.none() | NUMBERS,
+    st.dictionaries(st.text(), NUMBERS),
+)
+SOME = {"m": Desired((1, 2), 2, 1, {"blue": 1}), "é\n": stopped()}
+
+
+@given(st.dictionaries(st.text(), WANTED))
+def test_a_text_says_what_was_written(desired: dict[str, Desired]) -> None:
+    assert state_text.read(state_text.written(desired)) == desired
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "1",
+        "{}",
+        '{"versions": [1], "current": 1, "previous": null, "labels": {}, "more": 1}',
+        '{"versions": [0], "current": 0, "previous": null, "labels": {}}',
+        '{"versions": [true], "current": 0, "previous": null, "labels": {}}',
+        '{"versions": [1], "current": null, "previous": null, "labels": {}}',
+        '{"versions": null, "current": 1, "previous": null, "labels": {}}',
+        '{"versions": [1], "current": 1, "previous": "1", "labels": {}}',
+        '{"versions": [1], "current": 1, "previous": null, "labels": {"a": 0}}',
+        '{"versions": [1], "current": 1, "previous": null, "labels": []}',
+    ],
+)
+def test_a_text_that_is_not_wholly_understood_is_refused(entry: str) -> None:
+    with pytest.raises(ValueError, match="model 'm'"):
+        state_text.read('{"format": 1, "models": {"m": ' + entry + "}}")
+
+
+def test_nothing_is_made_before_the_first_write(tmp_path: Path) -> None:
+    store = StateFolder(tmp_path / ".shoal", required=False)
+    assert store.read() == {}
+    assert not list(tmp_path.iterdir())
+    store.write(SOME)
+    store.write(SOME)
+    store.close()
+    assert StateFolder(tmp_path / ".shoal", required=False).read() == SOME
+    assert sorted(path.name for path in (tmp_path / ".shoal").iterdir()) == ["desired.json", "lock"]
+
+
+def test_a_second_server_writes_when_the_first_has_ended(tmp_path: Path) -> None:
+    first, second = (StateFolder(tmp_path, required=False) for _ in range(2))
+    first.write(SOME)
+    with pytest.raises(PreconditionFailed, match="another server uses it"):
+        second.write({})
+    assert second.read() == SOME
+    first.close()
+    second.write({})
+    assert first.read() == {}
+    second.close()
+
+
+def test_a_folder_that_was_taken_away_is_made_again_and_locked(tmp_path: Path) -> None:
+    folder = tmp_path / ".shoal"
+    first, second = (StateFolder(folder, required=False) for _ in range(2))
+    first.write(SOME)
+    folder.rename(tmp_path / "elsewhere")
+    first.write({})
+    assert second.read() == {}
+    with pytest.raises(PreconditionFailed):
+        second.prepare()
+    first.close()
+
+
+def test_where_the_models_have_gone_nothing_comes_back_in_their_place(tmp_path: Path) -> None:
+    store = StateFolder(tmp_path / "models" / ".shoal", required=False)
+    with pytest.raises(PreconditionFailed, match="no such file"):
+        store.write(SOME)
+    assert not list(tmp_path.iterdir())
+    named = StateFolder(tmp_path / "some" / "where", required=True)
+    named.prepare()
+    named.close()
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = StateFolder(tmp_path, required=False)
+    store.write(SOME)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PreconditionFailed, match="no space left on device"):
+        store.write({})
+    assert store.read() == SOME
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["desired.json", "lock"]
+    store.close()
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"", b"[" * 100_000])
+def test_a_file_that_cannot_be_understood_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "desired.json").write_bytes(data)
+    with pytest.raises(LoadFailed, match="Put a good copy in its place"):
+        StateFolder(tmp_path, required=False).read()
+
+
+def test_by_default_the_state_lies_in_the_models_folder_or_beside_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    file.touch()
+    assert default_state(tmp_path) == default_state(file) == tmp_path / ".shoal"
