@@ -4,6 +4,7 @@ import os
 import sys
 
 from shoal_server.cli.root import run
+from shoal_server.cli.standard_streams import outlive_readers
 
 # gRPC's core reads it when it is imported. Left to itself it writes a line to standard error for each handshake that
 # fails, so that whoever reaches the port could fill a disk. Its errors we want: that no file descriptor is left, say.
@@ -12,6 +13,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # noqa: TID251 - a library's s
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    outlive_readers()
     sys.exit(run(sys.argv[1:]))
 
 
