@@ -16,7 +16,7 @@ _PATIENCE_S: Final = 30.0
 
 
 @with_tls
-def command(
+def command(  # noqa: PLR0913 - one for each flag
     *,
     undo: Annotated[bool, typer.Option("--undo", help="Let callers in again.")] = False,
     wait_s: Annotated[

@@ -289,6 +289,27 @@ def test_the_list_shows_what_answers_labels_digests_and_what_is_kept(ask: Ask, f
     assert remark == "digits: swap to version 3 is under way"
 
 
+def test_the_admin_service_is_asked_where_it_is_configured_to_listen(
+    fake: FakeAdmin, served: tuple[str, FakeAdmin], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_admin() as (address, other):
+        monkeypatch.setenv("SHOAL_ADDRESS", served[0])
+        monkeypatch.setenv("SHOAL_ADMIN__ADDRESS", address)
+        assert run(["models"]) == 0
+        assert run(["models", "swap", "digits", "2"]) == 0
+    assert set(fake.requests) == {"RepositoryIndex", "ModelStatistics"}
+    assert set(other.requests) == {"ListModels", "SwapVersion"}
+
+
+def test_the_list_does_not_need_an_admin_service_that_is_out_of_reach(
+    served: tuple[str, FakeAdmin], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SHOAL_ADDRESS", served[0])
+    monkeypatch.setenv("SHOAL_ADMIN__ADDRESS", "127.0.0.1:1")
+    assert run(["models"]) == 0
+    assert capsys.readouterr().out.startswith("MODEL   VERSION  STATE  BATCHED")
+
+
 def test_the_list_as_json_says_null_of_what_it_was_not_told(ask: Ask, fake: FakeAdmin) -> None:
     [first, second] = json.loads(ask("models", "--json")[1])
     assert (first["current"], first["labels"], first["digest"]) == (False, ["previous"], "1" * 64)

@@ -41,4 +41,5 @@ def _state(old: pb.Version | None, version: pb.Version) -> str:
     state = state_name(version.state)
     if old is not None and old.state != version.state:
         state = f"{state_name(old.state)} -> {state}"
-    return f"{state}, {' '.join(version.reason.split())}" if version.reason else state
+    reason = " ".join(version.reason.split())
+    return f"{state}, {reason}" if reason and reason.upper() != state_name(version.state) else state
