@@ -37,6 +37,8 @@ class Steps(Protocol):
 
 def words(step: pb.Step) -> str:
     """Return what a step does, for people."""
+    if step.kind == pb.Step.PUBLISH and not step.version:
+        return "publish what is left"
     return _WORDS.get(step.kind, f"step {step.kind} of version {{0}}").format(step.version)
 
 
