@@ -4,14 +4,16 @@ import os
 import sys
 
 from shoal_server.cli.root import run
+from shoal_server.cli.standard_streams import outlive_readers
 
-# gRPC's core reads it when it is imported. It writes lines to standard error for handshakes that fail and for server
-# names that it does not know, so that whoever reaches the port could fill a disk; what we have to say, we log.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - a library's setting, and none of ours
+# gRPC's core reads it when it is imported. Left to itself it writes a line to standard error for each handshake that
+# fails, so that whoever reaches the port could fill a disk. Its errors we want: that no file descriptor is left, say.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # noqa: TID251 - a library's setting, and none of ours
 
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    outlive_readers()
     sys.exit(run(sys.argv[1:]))
 
 

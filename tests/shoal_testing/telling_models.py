@@ -52,3 +52,32 @@ def batch_mates(layers: int, width: int) -> bytes:
         [("y", TensorProto.FLOAT, ["N", 10]), ("mates", TensorProto.INT64, ["N", "M"])],
         weights,
     )
+
+
+def versioned(version: int) -> bytes:
+    """``x`` FP32 [N, 2], row INT64 [N, 1] -> y FP32 [N, 2] = x + version, mates INT64 [N, N]: as of ``batch_mates``.
+
+    It weighs half a megabyte, so that a version that is not given back is seen in the memory of the process, and has to
+    be declared batchable.
+    """
+    weights: dict[str, npt.NDArray[Any]] = {
+        "version": np.array(version, np.float32),
+        "first": np.full((2, 256), 0.5, np.float32),
+        "heavy": np.full((256, 512), 0.5, np.float32),
+        "nothing": np.zeros((512, 2), np.float32),
+    }
+    return graph(
+        [
+            helper.make_node("MatMul", ["x", "first"], ["h0"]),
+            helper.make_node("MatMul", ["h0", "heavy"], ["h1"]),
+            helper.make_node("MatMul", ["h1", "nothing"], ["zero"]),
+            helper.make_node("Add", ["x", "zero"], ["same"]),
+            helper.make_node("Add", ["same", "version"], ["y"]),
+            helper.make_node("Sub", ["row", "row"], ["zeros"]),
+            helper.make_node("Transpose", ["row"], ["all"], perm=[1, 0]),
+            helper.make_node("Add", ["zeros", "all"], ["mates"]),
+        ],
+        [("x", TensorProto.FLOAT, ["N", 2]), ("row", TensorProto.INT64, ["N", 1])],
+        [("y", TensorProto.FLOAT, ["N", 2]), ("mates", TensorProto.INT64, ["N", "M"])],
+        weights,
+    )

@@ -4,10 +4,11 @@ from typing import Final
 
 FAILED: Final = 1
 MISUSED: Final = 2
+INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells say it
 
 
 class Failure(Exception):
-    """Ends the command; ``str()`` is one line for whoever typed it, ``exit_code`` is FAILED or MISUSED."""
+    """Ends the command; ``str()`` is one line for whoever typed it, ``exit_code`` is FAILED, MISUSED or INTERRUPTED."""
 
     def __init__(self, message: str, exit_code: int = FAILED) -> None:
         super().__init__(message)

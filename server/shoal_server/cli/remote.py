@@ -1,5 +1,6 @@
 """A server that runs elsewhere, as the commands see it: calls that return a message or end the command."""
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Annotated, Final, Literal, Self, TypeVar
 
@@ -43,9 +44,14 @@ class CallFailed(Failure):
 
 
 class Remote:
-    """A connection to one server, open between ``with`` and its end. Blocking."""
+    """A connection to one server, open between ``with`` and its end. Blocking.
 
-    def __init__(self, address: str | None, timeout_s: float, tls: TlsFlags = UNSAID, place: Place = "address") -> None:
+    ``timeout_s`` bounds every call; None lets it take as long as it takes.
+    """
+
+    def __init__(
+        self, address: str | None, timeout_s: float | None, tls: TlsFlags = UNSAID, place: Place = "address"
+    ) -> None:
         self._timeout_s = timeout_s
         settings = _configured()
         self._address = reachable(_listening(settings, place) if address is None else address)
@@ -88,15 +94,35 @@ class Remote:
             raise self._failure(error) from error
         return response
 
-    def _failure(self, error: grpc.RpcError) -> Failure:
+    def stream(self, method: str, request: Message, answer: type[M]) -> Iterator[M]:
+        """Yield the answers to one call until the server ends them; the call ends when the caller stops reading.
+
+        Raises:
+            Failure: as ``call`` does, after any number of answers.
+        """
+        stub = self._channel.unary_stream(
+            method, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
+        )
+        responses = stub(request, timeout=self._timeout_s)
+        begun = False
+        try:
+            for response in responses:
+                begun = True
+                yield response
+        except grpc.RpcError as error:
+            raise self._failure(error, begun=begun) from error
+        finally:
+            responses.cancel()
+
+    def _failure(self, error: grpc.RpcError, *, begun: bool = False) -> Failure:
         status, details = error.code().name, error.details() or ""
-        if status == "UNAVAILABLE" and any(text in details for text in _UNREACHABLE):
+        if status == "UNAVAILABLE" and not begun and any(text in details for text in _UNREACHABLE):
             problem = explained(self._address, self._credentials)
             return Failure(
                 problem
                 or f"no server answers at {self._address}; start one by `shoal serve PATH`, or say where by --address"
             )
-        if details == _TOO_LATE:
+        if status == "DEADLINE_EXCEEDED" and _TOO_LATE in details:
             details = f"{self._address} gave no answer within {self._timeout_s:g} s; --timeout-s allows more"
         return CallFailed(status, details)
 

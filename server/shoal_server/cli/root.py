@@ -1,20 +1,21 @@
 """All commands under one name. A command's module is imported only when it is the one that was typed."""
 
-import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Final
 
 import typer
 
 from shoal_server.cli.failure import MISUSED, Failure
+from shoal_server.cli.help_text import help_of
 
 # Kept here, so that `shoal --help` need not wait for gRPC, numpy and the settings to be imported.
 SUMMARIES: Final[Mapping[str, str]] = {
     "serve": "Serve the models under a path until told to stop.",
     "health": "Ask whether a server, or one of its models, is ready.",
-    "models": "List the models of a server, their state and batches.",
+    "models": "List the models of a server, or change what it serves.",
+    "drain": "Let nobody in any more and wait for those inside.",
     "infer": "Run a model of a server once.",
     "certs": "Make certificates to try things with, or show one.",
     "config": "Print the configuration in force and its origins.",
@@ -33,10 +34,20 @@ def run(arguments: Sequence[str]) -> int:
         _complain(str(failure))
         return failure.exit_code
     except typer.TyperException as error:
-        command = f"shoal {arguments[0]}" if arguments[0] in SUMMARIES else "shoal"
-        _complain(f"{error.format_message()} (`{command} --help` explains)")
+        _complain(f"{error.format_message()} (`{_typed(root, arguments)} --help` explains)")
         return MISUSED
     return int(result or 0)
+
+
+def _typed(command: object, arguments: Sequence[str]) -> str:
+    """Return the command that the first words name, as far as there are such."""
+    words = ["shoal"]
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        words.append(word)
+    return " ".join(words)
 
 
 def _complain(message: str) -> None:
@@ -59,9 +70,9 @@ def _root(arguments: Sequence[str]) -> typer.Typer:
             module = import_module(f"shoal_server.cli.{name}")
             group: typer.Typer | None = getattr(module, "group", None)
             if group is not None:  # it has commands of its own
-                root.add_typer(group, name=name, help=_help(module.command))
+                root.add_typer(group, name=name, help=help_of(module.command))
             else:
-                root.command(name, help=_help(module.command))(module.command)
+                root.command(name, help=help_of(module.command))(module.command)
         else:
             root.command(name, help=summary)(_not_typed)
     return root
@@ -69,8 +80,3 @@ def _root(arguments: Sequence[str]) -> typer.Typer:
 
 def _not_typed() -> None:
     """Stand in for a command in the list of all of them."""
-
-
-def _help(command: Callable[..., int]) -> str:
-    # \b keeps the lines of a paragraph as they are (click, "Preventing Rewrapping"; typer has inherited it).
-    return inspect.cleandoc(command.__doc__ or "").replace("\nExample:\n", "\n\b\nExample:\n")

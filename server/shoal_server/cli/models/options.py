@@ -1,0 +1,44 @@
+"""Arguments and flags that the commands under `shoal models` share."""
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name, as `shoal models` lists it.")]
+Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="The version's number.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object per line: what happens, then the result or the error.")
+]
+Expect = Annotated[
+    int | None,
+    typer.Option(
+        "--expect",
+        metavar="VERSION",
+        min=1,
+        help="Do it only if this version answers now, so that nobody else's change is undone.",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Do everything but change what is served: a version is loaded, tried and dropped."),
+]
+Key = Annotated[
+    str,
+    typer.Option(
+        "--idempotency-key",
+        metavar="KEY",
+        help="Asking again with the same key never does it twice. If none is given, one is made up and told if needed.",
+    ),
+]
+Patience = Annotated[
+    float,
+    typer.Option(
+        "--timeout-s",
+        metavar="SECONDS",
+        min=0.001,
+        help="How long to wait for the end; the operation itself goes on in the server.",
+    ),
+]
+
+PATIENCE_S = 3600.0
+"""The default of ``Patience``: a large model on a slow disk takes many minutes to load."""
