@@ -173,19 +173,19 @@ class Changing(Generic[G]):
         return slot
 
     async def _load_slot(self, operation: Operation, slot: VersionSlot[G]) -> bool:
-        ends: list[Callable[[], None]] = []
+        ends: list[Callable[[float | None], None]] = []
 
-        def reached(state: VersionState) -> None:
+        def reached(state: VersionState, at_s: float) -> None:
             if ends:
-                ends.pop()()
+                ends.pop()(at_s)
             kind = StepKind.LOAD if state is VersionState.LOADING else StepKind.WARM_UP
-            ends.append(operation.begin(kind, slot.version))
+            ends.append(operation.begin(kind, slot.version, at_s))
 
         try:
             return await self._keeper.load(slot, reached)
         finally:
             if ends:
-                ends.pop()()
+                ends.pop()(None)
 
     async def _require_compatible(self, slot: VersionSlot[G]) -> None:
         """Check that callers of what answers could call the slot; else drop it."""

@@ -88,10 +88,12 @@ class Keeper(Generic[G]):
             and await self._around.workers.call(loaded.is_current)
         )
 
-    async def load(self, slot: VersionSlot[G], reached: Callable[[VersionState], None] = lambda _state: None) -> bool:
+    async def load(
+        self, slot: VersionSlot[G], reached: Callable[[VersionState, float], None] = lambda _state, _at_s: None
+    ) -> bool:
         """Load a version, up to where it could be published; return whether that worked. If not, the slot has failed.
 
-        ``reached`` hears when the load and the warm-up begin.
+        ``reached`` hears when the load and the warm-up began, in monotonic seconds.
         """
         if problem := self.stopping():
             self._move(slot, VersionState.FAILED, _failure(slot, problem))
@@ -185,9 +187,11 @@ class Keeper(Generic[G]):
         # In a turn of the loop of its own: an observer that raises, against its contract, leaves nothing half done.
         asyncio.get_running_loop().call_soon(self._around.observer.observe, event)
 
-    def _reached(self, slot: VersionSlot[G], told: Callable[[VersionState], None], state: VersionState) -> None:
+    def _reached(
+        self, slot: VersionSlot[G], told: Callable[[VersionState, float], None], state: VersionState, at_s: float
+    ) -> None:
         self._move(slot, state)
-        told(state)
+        told(state, at_s)
 
     def _cool(self, slot: VersionSlot[G]) -> None:
         """The time is over for which a replaced version is kept."""

@@ -13,9 +13,15 @@ from shoal_server.lifecycle.surroundings import Surroundings
 
 
 class Loading(Generic[G]):
-    """One load on a thread. It is given up after its limit, which runs from where the thread begins."""
+    """One load on a thread. It is given up after its limit, which runs from where the thread begins.
 
-    def __init__(self, slot: VersionSlot[G], around: Surroundings[G], reached: Callable[[VersionState], None]) -> None:
+    ``reached`` hears on the loop which state the thread has come to, and when it did, in monotonic seconds: the thread
+    holds the interpreter while a session is made, so that the loop hears of it late.
+    """
+
+    def __init__(
+        self, slot: VersionSlot[G], around: Surroundings[G], reached: Callable[[VersionState, float], None]
+    ) -> None:
         self._slot = slot
         self._around = around
         self._tell = reached
@@ -38,21 +44,25 @@ class Loading(Generic[G]):
 
     def _work(self) -> LoadedModel:
         """On the thread."""
-        around = self._around
-        around.workers.post(self._reached, VersionState.LOADING)
-        warming = partial(around.workers.post, self._reached, VersionState.WARMING)
-        loaded = around.loader.load(self._slot.definition, self._slot.version, warming)
+        self._post(VersionState.LOADING)
+        warming = partial(self._post, VersionState.WARMING)
+        loaded = self._around.loader.load(self._slot.definition, self._slot.version, warming)
         if self._given_up:
             loaded.close()  # nobody will
         return loaded
 
-    def _reached(self, state: VersionState) -> None:
+    def _post(self, state: VersionState) -> None:
+        """On the thread."""
+        self._around.workers.post(self._reached, (state, self._around.clock.monotonic()))
+
+    def _reached(self, news: tuple[VersionState, float]) -> None:
+        state, at_s = news
         if self._given_up:
             return
         if state is VersionState.LOADING:
             limit_s = self._around.load_limit_s
             self._limit = asyncio.get_running_loop().call_later(limit_s, self._give_up, limit_s)
-        self._tell(state)
+        self._tell(state, at_s)
 
     def _give_up(self, limit_s: float) -> None:
         self._given_up = True

@@ -100,15 +100,18 @@ class Operation:
         """Seconds since it began."""
         return self._clock.monotonic() - self.began_s
 
+    def _age_at(self, at_s: float | None) -> float:
+        return self.age_s if at_s is None else at_s - self.began_s
+
     def epoch_of(self, at_s: float) -> float:
         """Return seconds since 1970 for monotonic ones."""
         return self._clock.epoch() + at_s - self._clock.monotonic()
 
-    def begin(self, kind: StepKind, version: int) -> Callable[[], None]:
-        """Begin a step; return what ends it."""
-        step = Step(kind, version, self.age_s)
+    def begin(self, kind: StepKind, version: int, at_s: float | None = None) -> Callable[[float | None], None]:
+        """Begin a step; return what ends it. Both happen now, or happened at a time in monotonic seconds."""
+        step = Step(kind, version, self._age_at(at_s))
         self._tell(step)
-        return lambda: self._tell(replace(step, seconds=self.age_s - step.began_s))
+        return lambda ended_s: self._tell(replace(step, seconds=self._age_at(ended_s) - step.began_s))
 
     @contextmanager
     def step(self, kind: StepKind, version: int) -> Iterator[None]:
@@ -117,7 +120,7 @@ class Operation:
         try:
             yield
         finally:
-            end()
+            end(None)
 
     def end(self, outcome: Result | ShoalError) -> None:
         """Say what came of it."""

@@ -1,6 +1,7 @@
 """Operations on virtual time: what hangs, what breaks, what is kept."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -9,8 +10,10 @@ from shoal_server.events import MemoryKept, OperationEnded
 from shoal_server.lifecycle.definition import VersionPolicy
 from shoal_server.lifecycle.keys import MOST_KEYS
 from shoal_server.lifecycle.ports import FileDigest, ResidentMemory
-from shoal_server.lifecycle.progress import Result
+from shoal_server.lifecycle.progress import Result, StepKind
 from shoal_server.lifecycle.requests import Request, Rollback, SetLabel, Swap, Unload
+from shoal_server.lifecycle.states import VersionState
+from shoal_testing.fake_executor import FakeWorkers
 from shoal_testing.fakes import FakeStore, definition
 from shoal_testing.manager_rig import KEEP_WARM_S, LIMIT_S, LOAD_S, ManagerRig, run_manager
 from shoal_testing.virtual_threads import FOR_EVER
@@ -34,6 +37,25 @@ def test_a_swap_keeps_the_old_version_for_its_time_and_no_longer() -> None:
         [event] = rig.observer.of(OperationEnded)
         assert (event.operation, event.version, event.outcome, event.problem) == ("swap", 2, "changed", "")
         assert [step.kind for step in event.steps] == ["describe", "load", "warm up", "record", "publish"]
+
+    run_manager(test, FIRST)
+
+
+def test_steps_are_as_long_as_on_the_thread_though_the_loop_hears_of_them_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        loop = asyncio.get_running_loop()
+
+        def late(_workers: FakeWorkers, deliver: Callable[[object], None], message: tuple[object, ...]) -> None:
+            if VersionState.LOADING in message:
+                loop.call_later(0.9 * LOAD_S, deliver, message)
+            else:
+                loop.call_soon(deliver, message)
+
+        monkeypatch.setattr(FakeWorkers, "post", late)
+        result = await done(rig, Swap(model="m", version=2))
+        [load] = [step for step in result.steps if step.kind is StepKind.LOAD]
+        assert load.seconds == pytest.approx(LOAD_S)
 
     run_manager(test, FIRST)
 
