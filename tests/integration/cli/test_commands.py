@@ -66,6 +66,12 @@ def test_models_lists_inputs_outputs_and_batching(ask: Ask) -> None:
     assert "a FP32[-1, 3], b FP32[-1, 3]" in lines["sums"]
 
 
+def test_models_tell_what_a_batch_costs(ask: Ask) -> None:
+    code, out, _ = ask("models", "--cost")
+    assert code == 0
+    assert re.search(r"^counted .* \d+\.\d\d us \+ \d+\.\d\d us a row, \+-\d+\.\d\d us ", out, re.MULTILINE), out
+
+
 def test_models_as_json_is_for_programs(ask: Ask) -> None:
     code, out, _ = ask("models", "--json")
     assert code == 0

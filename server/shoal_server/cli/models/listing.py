@@ -9,6 +9,7 @@ import typer
 
 from shoal.admin import admin_pb2
 from shoal.inference import grpc_service_pb2 as pb
+from shoal.inference import model_config_pb2
 from shoal_server.cli.failure import MISUSED, Failure
 from shoal_server.cli.models.admin import known_models
 from shoal_server.cli.remote import Address, CallFailed, Remote, Timeout
@@ -24,8 +25,9 @@ _DIGEST_SHOWN: Final = 12  # as much of it as tells the files of one model apart
 class _Version:
     """One version of one model; ``inferences`` are rows, and ``mean_batch`` is None until one batch has run.
 
-    From ``current`` on, None means that the server offers us no admin service; ``kept_warm_until`` is Unix time in
-    seconds, 0 where it is not kept, or for as long as wanted.
+    ``cost`` is what a batch takes as the server has learned it, empty where it tells nothing. From ``current`` on, None
+    means that the server offers us no admin service; ``kept_warm_until`` is Unix time in seconds, 0 where it is not
+    kept, or for as long as wanted.
     """
 
     model: str
@@ -38,6 +40,7 @@ class _Version:
     inferences: int = 0
     batches: int = 0
     mean_batch: float | None = None
+    cost: str = ""
     current: bool | None = None
     labels: tuple[str, ...] | None = None
     digest: str | None = None
@@ -46,11 +49,14 @@ class _Version:
 
 
 @with_tls
-def command(
+def command(  # noqa: PLR0913 - one for each flag
     ctx: typer.Context,
     *,
     address: Address = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Show what a batch takes, as the server has learned it: base + each row.")
+    ] = False,
     timeout_s: Timeout = 5.0,
     tls: TlsFlags = UNSAID,
 ) -> int:
@@ -61,6 +67,7 @@ def command(
 
     Example:
         shoal models
+        shoal models --cost
         shoal models --json | jq '.[] | select(.state != "READY")'
         shoal models swap digits 2
         shoal models swap --help
@@ -76,7 +83,7 @@ def command(
     if as_json:
         typer.echo(json.dumps([asdict(version) for version in versions], indent=2, ensure_ascii=False))
     else:
-        _print(versions)
+        _print(versions, cost=cost)
     return 0
 
 
@@ -88,7 +95,7 @@ def _refuse_early_options(ctx: typer.Context) -> None:
             raise Failure(f"write options behind the command: shoal models {ctx.invoked_subcommand} ...", MISUSED)
 
 
-def _print(versions: Sequence[_Version]) -> None:
+def _print(versions: Sequence[_Version], *, cost: bool) -> None:
     managed = any(version.current is not None for version in versions)
     columns: list[tuple[str, Callable[[_Version], str]]] = [
         ("MODEL", lambda version: version.model),
@@ -98,6 +105,7 @@ def _print(versions: Sequence[_Version]) -> None:
         ("BATCHED", lambda version: "-" if version.batched is None else "yes" if version.batched else "no"),
         ("INFERENCES", lambda version: str(version.inferences)),
         ("MEAN BATCH", lambda version: "-" if version.mean_batch is None else f"{version.mean_batch:.1f}"),
+        *((("COST", lambda version: version.cost or "-"),) if cost else ()),
         ("INPUTS", lambda version: ", ".join(version.inputs) or "-"),
         ("OUTPUTS", lambda version: ", ".join(version.outputs) or "-"),
         ("REASON", lambda version: version.reason or "-"),
@@ -166,7 +174,15 @@ def _version(
         inferences=counts.inference_count,
         batches=executions,
         mean_batch=counts.inference_count / executions if executions else None,
+        cost=_cost(config.parameters),
     )
+
+
+def _cost(parameters: Mapping[str, model_config_pb2.ModelParameter]) -> str:
+    if "shoal.cost.base_us" not in parameters:
+        return ""
+    base, row, deviation = (parameters[f"shoal.cost.{name}_us"].string_value for name in ("base", "row", "deviation"))
+    return f"{base} us + {row} us a row, +-{deviation} us"
 
 
 def _tensors(tensors: Iterable[pb.ModelMetadataResponse.TensorMetadata]) -> tuple[str, ...]:
