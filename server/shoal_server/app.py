@@ -45,7 +45,7 @@ _LAST_ANSWERS_S: Final = 1.0  # for answers that are given and not yet on the wi
 
 
 class Server:
-    """Everything of one server, made and used on one loop: ``start``, then ``stop``.
+    """Everything of one server, made and used on one loop: ``start``, then ``stop``, even if the start failed.
 
     Raises:
         ConfigError: the settings contradict each other, or certificates cannot be used.

@@ -36,40 +36,45 @@ def running_server(
     """
     settings = Settings.model_validate({"models": models, "address": "127.0.0.1:0", **sections})
     started: Future[RunningServer] = Future()
+    ended: Future[None] = Future()
     leave = threading.Event()
 
-    async def serve() -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            server = Server(settings)
-            address = await server.start()
-        except BaseException as error:
-            started.set_exception(error)
-            raise
-        started.set_result(RunningServer(address, server, loop))
-        await loop.run_in_executor(None, leave.wait)
-        assert await server.stop(grace_s), "something was still under way"
-        assert server.inside.requests == server.inside.rows == server.inside.size_bytes == 0
-
     def run() -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve())
-
-    outcome: Future[None] = Future()
-
-    def thread() -> None:
         try:
-            run()
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settings, grace_s, started, leave))
         except BaseException as error:  # noqa: BLE001 - handed to the test
-            outcome.set_exception(error)
+            ended.set_exception(error)
+            if not started.done():
+                started.set_exception(error)
         else:
-            outcome.set_result(None)
+            ended.set_result(None)
 
-    worker = threading.Thread(target=thread, name="server-under-test")
+    # A daemon: a server that hangs fails its test, and must not keep the run from its end.
+    worker = threading.Thread(target=run, name="server-under-test", daemon=True)
     worker.start()
     try:
         yield started.result(ready_s)
     finally:
         leave.set()
-        outcome.result(grace_s + WAIT_S)
-        worker.join()
+        ended.result(grace_s + WAIT_S)
+        worker.join(WAIT_S)
+
+
+async def _serve(settings: Settings, grace_s: float, started: "Future[RunningServer]", leave: threading.Event) -> None:
+    """Serve until told to leave, which may be before the start has ended; stop whatever was started."""
+    loop = asyncio.get_running_loop()
+    server = Server(settings)
+    starting = loop.create_task(server.start())
+    leaving = loop.run_in_executor(None, leave.wait)
+    try:
+        await asyncio.wait((starting, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            started.set_result(RunningServer(starting.result(), server, loop))
+            await leaving
+    finally:
+        leave.set()
+        starting.cancel()
+        finished = await server.stop(grace_s)
+    assert finished, "something was still under way"
+    assert server.inside.requests == server.inside.rows == server.inside.size_bytes == 0

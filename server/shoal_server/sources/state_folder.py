@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -44,7 +45,7 @@ class StateFolder:
         """
         path = self._folder / STATE_FILE
         try:
-            return state_text.read(path.read_bytes().decode())
+            return state_text.read(_content(path).decode())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
@@ -123,6 +124,15 @@ class StateFolder:
 
     def _refusal(self, error: OSError) -> PreconditionFailed:
         return PreconditionFailed(f"the state folder {self._folder.name} cannot be written: {because(error)}")
+
+
+def _content(path: Path) -> bytes:
+    # Without waiting: opening a pipe would wait for its writer, and the server would neither serve nor fail.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is not a regular file")
+        return file.read()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -54,6 +54,11 @@ def _one(name: str, entry: Any) -> Desired:  # noqa: ANN401 - whatever the file 
         raise ValueError(f"model {name!r:.80} has a previous version that is no number above 0")
     if not isinstance(labels, dict) or not all(map(_is_version, labels.values())):
         raise ValueError(f"model {name!r:.80} has labels that stand for no numbers above 0")
+    for word in (name, *labels):
+        if any("\ud800" <= character <= "\udfff" for character in word):
+            raise ValueError(
+                f"model {name!r:.80} has a name that is no text: {word!r:.80}"
+            )  # no message could carry it
     return Desired(None if versions is None else tuple(sorted(set(versions))), current, previous, labels)
 
 

@@ -1,5 +1,6 @@
 """`shoal serve` as a process: from the `ready` line to the exit code."""
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,34 @@ def test_what_cannot_be_served_is_one_line_and_no_traceback(
     [line] = server.err
     assert line.startswith("shoal: ")
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "reason"),
+    [
+        (lambda file: file.write_text("{"), "line 1 column 2"),
+        (lambda file: file.mkdir(), "is a directory"),
+        (os.mkfifo, "it is not a regular file"),
+    ],
+    ids=["half a file", "a folder", "a pipe"],
+)
+def test_a_state_file_that_cannot_be_used_is_one_line_that_names_it_and_exit_code_1(
+    shoal: Shoal, tmp_path: Path, corrupt: Callable[[Path], object], reason: str
+) -> None:
+    models.save(tmp_path / "models", "m", models.vector())
+    state = tmp_path / "models" / ".shoal" / "desired.json"
+    state.parent.mkdir()
+    corrupt(state)
+    server = shoal("serve", *ANYWHERE, "--log-level", "error")
+    assert server.exit_code() == 1
+    [line] = server.err
+    assert line.startswith("shoal: ")
+    for words in (
+        str(Path("models", ".shoal", "desired.json")),
+        reason,
+        "Put a good copy in its place, or take it away",
+    ):
+        assert words in line
 
 
 def test_an_empty_folder_is_served_and_says_so(

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,11 @@ import pytest
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_server.errors import LoadFailed
-from shoal_server.sources import StateFolder
+from shoal_server.transport.grpcio import GrpcioTransport
 from shoal_testing import models
 from shoal_testing.operator import Operator
 from shoal_testing.refusals import assert_refused
-from shoal_testing.server import running_server
+from shoal_testing.server import WAIT_S, running_server
 from shoal_testing.telling_models import plus
 
 INFERENCE = "/inference.GRPCInferenceService/"
@@ -128,9 +130,46 @@ def test_a_single_file_keeps_its_state_beside_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2, "models": {}}', '{"format": 1}'])
-def test_a_state_that_cannot_be_understood_is_refused_and_the_text_says_what_to_do(folder: Path, text: str) -> None:
+def test_a_server_does_not_start_on_a_state_that_it_cannot_understand_and_leaves_nothing_behind(
+    folder: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses: list[str] = []
+    start = GrpcioTransport.start
+
+    async def noted(transport: GrpcioTransport) -> str:
+        addresses.append(await start(transport))
+        return addresses[-1]
+
+    monkeypatch.setattr(GrpcioTransport, "start", noted)
     (folder / ".shoal").mkdir()
     (folder / ".shoal" / "desired.json").write_text(text)
-    store = StateFolder(folder / ".shoal", required=False)
-    with pytest.raises(LoadFailed, match=r"desired.json, which says .* cannot be used: .* Put a good copy"):
-        store.read()
+    before = set(threading.enumerate())
+    with (
+        pytest.raises(LoadFailed, match=r"desired.json, which says .* cannot be used: .* Put a good copy"),
+        running_server(folder),
+    ):
+        pytest.fail("it serves")
+    assert_gone(addresses, before)
+
+
+def test_a_server_that_cannot_bind_its_second_address_leaves_nothing_behind(folder: Path) -> None:
+    before = set(threading.enumerate())
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(OSError, match="--probe-address"), running_server(folder, probe={"address": taken}):
+            pytest.fail("it serves")
+    assert_gone([], before)
+
+
+def assert_gone(addresses: list[str], before: set[threading.Thread]) -> None:
+    """Nothing listens there any more, and the server's threads have ended that were not there before."""
+    for address in addresses:
+        host, _colon, port = address.rpartition(":")
+        with pytest.raises(ConnectionRefusedError), socket.create_connection((host, int(port))):
+            pytest.fail(f"{address} is served")
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith(("shoal-", "server-under-test")):
+            thread.join(WAIT_S)
+            assert not thread.is_alive(), thread

@@ -1,6 +1,7 @@
 """What is written to the state folder is read again, whole, or refused."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,18 @@ def test_a_text_says_what_was_written(desired: dict[str, Desired]) -> None:
         '{"versions": [1], "current": 1, "previous": "1", "labels": {}}',
         '{"versions": [1], "current": 1, "previous": null, "labels": {"a": 0}}',
         '{"versions": [1], "current": 1, "previous": null, "labels": []}',
+        '{"versions": [1], "current": 1, "previous": null, "labels": {"\\ud800": 1}}',
     ],
 )
 def test_a_text_that_is_not_wholly_understood_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="model 'm'"):
         state_text.read('{"format": 1, "models": {"m": ' + entry + "}}")
+
+
+def test_a_text_with_a_name_that_no_message_could_carry_is_refused() -> None:
+    entry = '{"versions": [1], "current": 1, "previous": null, "labels": {}}'
+    with pytest.raises(ValueError, match="no text"):
+        state_text.read('{"format": 1, "models": {"\\ud800": ' + entry + "}}")
 
 
 def test_nothing_is_made_before_the_first_write(tmp_path: Path) -> None:
@@ -114,6 +122,21 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
 def test_a_file_that_cannot_be_understood_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "desired.json").write_bytes(data)
     with pytest.raises(LoadFailed, match="Put a good copy in its place"):
+        StateFolder(tmp_path, required=False).read()
+
+
+@pytest.mark.parametrize(
+    ("put", "reason"),
+    [
+        (os.mkfifo, "not a regular file"),
+        (Path.mkdir, "is a directory"),
+        (lambda path: path.symlink_to(path.name), "symbolic links"),
+    ],
+    ids=["a pipe", "a folder", "a link to itself"],
+)
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path, put: Callable[[Path], None], reason: str) -> None:
+    put(tmp_path / "desired.json")
+    with pytest.raises(LoadFailed, match=f"desired.json.*{reason}"):
         StateFolder(tmp_path, required=False).read()
 
 
