@@ -25,6 +25,15 @@ class VersionChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionBroken:
+    """Loading or closing a version met a bug of ours or of a library: ``problem`` is for the log only."""
+
+    model: str
+    version: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class CurrentChosen:
     """Calls to a model without a version reach ``version`` from now on, 0 for none."""
 
@@ -176,6 +185,7 @@ class AdminDecided:
 
 Event = (
     VersionChanged
+    | VersionBroken
     | CurrentChosen
     | ModelRemarked
     | ExecutionBroken

@@ -13,7 +13,7 @@ from shoal_testing import models
 from shoal_testing.at_rest import assert_at_rest
 from shoal_testing.caller import WITHIN_S, request_of
 from shoal_testing.operator import Operator
-from shoal_testing.refusals import assert_refused
+from shoal_testing.refusals import assert_for_callers, assert_refused
 from shoal_testing.server import RunningServer, running_server
 from shoal_testing.telling_models import plus
 from shoal_testing.triton import eventually
@@ -82,18 +82,26 @@ def test_a_load_that_hangs_is_given_up_and_its_thread_is_replaced(
         assert operator.swap("m", 2).done.current_version == 2
 
 
-@pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError("odd"), SystemExit(3)], ids=repr)
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "there is not enough memory for it"),
+        (ZeroDivisionError("odd"), "an internal error, which the server's log describes"),
+        (SystemExit(3), "an internal error, which the server's log describes"),
+    ],
+    ids=repr,
+)
 def test_a_load_that_raises_anything_fails_its_version_alone(
-    trouble: Trouble, served: RunningServer, error: BaseException
+    trouble: Trouble, served: RunningServer, caplog: pytest.LogCaptureFixture, error: BaseException, told: str
 ) -> None:
     def fail() -> None:
         raise error
 
     trouble.strike = fail
     with Operator(served.address) as operator:
-        outcome = operator.swap("m", 2).outcome
-        assert outcome.status == "INVALID_ARGUMENT"
-        assert type(error).__name__ in outcome.text
+        assert_refused(operator.swap("m", 2).outcome, "INVALID_ARGUMENT", f"version 2 of model 'm': {told}")
+        assert_for_callers(operator.models("m")["m"].versions[1].reason)
+        assert isinstance(error, MemoryError) or repr(error) in caplog.text
         assert operator.infer(request_of("m", x=ROW)).answer.model_version == "1"
         assert operator.swap("m", 3).done.current_version == 3
 

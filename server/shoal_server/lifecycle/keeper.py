@@ -1,6 +1,7 @@
 """Versions brought into memory, published, withdrawn and given back."""
 
 import asyncio
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -8,7 +9,7 @@ from itertools import count
 from typing import Final, Generic
 
 from shoal_server.errors import LoadFailed, Unavailable
-from shoal_server.events import CurrentChosen, Event, MemoryKept, ModelRemarked, VersionChanged
+from shoal_server.events import CurrentChosen, Event, MemoryKept, ModelRemarked, VersionBroken, VersionChanged
 from shoal_server.lifecycle.catalog import Catalog, ModelEntry
 from shoal_server.lifecycle.changes import Changes
 from shoal_server.lifecycle.definition import ModelDefinition
@@ -20,6 +21,7 @@ from shoal_server.lifecycle.states import VersionState
 from shoal_server.lifecycle.surroundings import Surroundings
 
 STOPPING: Final = "the server is shutting down"
+BUG: Final = "an internal error, which the server's log describes"
 
 _LARGE_BYTES: Final = 64 << 20  # of less, other work hides whether it came back
 _ENOUGH: Final = 0.5
@@ -104,8 +106,10 @@ class Keeper(Generic[G]):
             slot.engine = self._around.engine(slot, slot.loaded, lambda reason: self.withdraw([slot], reason))
         except LoadFailed as error:
             problem = str(error)
+        except MemoryError:
+            problem = "there is not enough memory for it"
         except Exception as error:  # noqa: BLE001 - what a runtime may raise is not ours to enumerate
-            problem = repr(error)
+            problem = self._broken(slot, error)
         else:
             problem = self.stopping()
         finally:
@@ -219,13 +223,20 @@ class Keeper(Generic[G]):
             # The session's last reference goes on a thread: freeing a large one takes tens of milliseconds.
             returned_bytes = await self._around.workers.call(lambda: _close(loaded, self._around.resident))
         except Exception as error:  # noqa: BLE001 - what a runtime may raise is not ours to enumerate
-            return f"unloaded, and closing it failed: {error!r}"
+            return f"unloaded, and closing it failed: {self._broken(slot, error)}"
         size_bytes = sum(file.size_bytes for file in loaded.files)
         if returned_bytes is None or size_bytes < _LARGE_BYTES or self._loading:
             return ""  # what loads at the same time takes what this one gave
         if returned_bytes < _ENOUGH * size_bytes:
             self.tell(MemoryKept(slot.model, slot.version, size_bytes, returned_bytes))
         return ""
+
+    def _broken(self, slot: VersionSlot[G], error: Exception) -> str:
+        """Tell the log of an error that nobody foresaw; return what callers may read of it."""
+        frames = [*traceback.walk_tb(error.__traceback__)]
+        where = "".join(f", line {line} of {frame.f_code.co_filename}" for frame, line in frames[-1:])
+        self.tell(VersionBroken(slot.model, slot.version, f"{error!r}{where}"))
+        return BUG
 
     def _move(self, slot: VersionSlot[G], state: VersionState, reason: str = "") -> None:
         slot.move(state, reason)

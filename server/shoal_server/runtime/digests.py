@@ -8,6 +8,7 @@ from typing import Final
 
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.ports import FileDigest
+from shoal_server.runtime.model_files import unread
 from shoal_server.runtime.pieces import Pieces
 from shoal_server.runtime.wire_fields import fields
 
@@ -40,7 +41,7 @@ def _digest(model: Path, file: Path) -> FileDigest:
             sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
             return FileDigest(os.path.relpath(file, model.parent), sha256, os.fstat(opened.fileno()).st_size)
     except OSError as error:
-        raise LoadFailed(f"{file.name} cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise LoadFailed(f"{file.name} cannot be read: {unread(error)}") from error
 
 
 def _external(path: Path) -> Iterator[str]:

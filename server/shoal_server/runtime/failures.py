@@ -30,7 +30,7 @@ def load_reason(error: Exception, folder: Path) -> str:
     if isinstance(error, InvalidProtobuf):
         return "it is no ONNX model, or only a part of one (its protobuf message does not parse)"
     text = str(error).replace(f"{folder}{os.sep}", "").replace(f"{folder.resolve()}{os.sep}", "")
-    return _clean(text) or type(error).__name__
+    return _clean(text) or "ONNX Runtime does not say why"
 
 
 def execution_failure(error: Exception) -> ExecutionFailed:
@@ -45,7 +45,7 @@ def execution_failure(error: Exception) -> ExecutionFailed:
         return ExecutionFailed("the model gave a string that is not valid UTF-8")
     refused = isinstance(error, InvalidArgument) or _NODE.search(text) is not None
     no_memory = any(words in text for words in _MEMORY)
-    return ExecutionFailed(_clean(text) or type(error).__name__, caller_at_fault=refused and not no_memory)
+    return ExecutionFailed(_clean(text) or "ONNX Runtime does not say why", caller_at_fault=refused and not no_memory)
 
 
 def _clean(text: str) -> str:

@@ -15,7 +15,7 @@ from shoal_server.runtime.batch_probe import BatchProbe, Finding, forbidden_by_d
 from shoal_server.runtime.declarations import agree
 from shoal_server.runtime.digests import digests
 from shoal_server.runtime.made_up import Execute, Profile, Recipe, find_recipe
-from shoal_server.runtime.model_files import require_readable, snapshot
+from shoal_server.runtime.model_files import require_readable, snapshot, unread
 from shoal_server.runtime.onnx_file import stored_texts
 from shoal_server.runtime.opening import open_session
 from shoal_server.runtime.ort_model import Origin, OrtModel
@@ -70,6 +70,8 @@ class OrtLoader:
             return self._load(definition, origin, warming)
         except LoadFailed as error:
             return str(error)
+        except OSError as error:  # it is taken away while it loads, or the process has no descriptor left
+            return f"it cannot be read: {unread(error)}"
 
     def _load(self, definition: ModelDefinition, origin: Origin, warming: Callable[[], None]) -> OrtModel:
         path = origin.path

@@ -77,4 +77,9 @@ def require_readable(path: Path) -> None:
             if not file.read(1):
                 raise LoadFailed("it is empty")
     except OSError as error:
-        raise LoadFailed(f"it cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise LoadFailed(f"it cannot be read: {unread(error)}") from error
+
+
+def unread(error: OSError) -> str:
+    """Return why a file could not be read, without its path."""
+    return (error.strerror or "the system does not say why").lower()

@@ -14,6 +14,7 @@ from shoal_server.errors import LoadFailed
 from shoal_server.runtime.element_types import element_types
 from shoal_server.runtime.failures import load_reason
 from shoal_server.runtime.fragile_operators import fragile_operator
+from shoal_server.runtime.model_files import unread
 from shoal_server.runtime.model_tensors import ModelTensor, NodeArg, read_input, read_output
 from shoal_server.runtime.onnx_file import without_zipmaps
 from shoal_server.runtime.ort_session import OrtSession
@@ -38,7 +39,9 @@ def open_session(path: Path, threads: int) -> OrtSession:
     del session, given  # what describes a session keeps it in memory
     try:
         unzipped = without_zipmaps(path)
-    except (OSError, DecodeError, ValueError) as error:
+    except OSError as error:
+        raise LoadFailed(f"it cannot be read: {unread(error)}") from error
+    except (DecodeError, ValueError) as error:
         raise LoadFailed(f"its ZipMap nodes cannot be taken out: {error}") from error
     with _as_file(unzipped.parts) as rewritten:
         session = _create(rewritten, threads, external_data=path.parent)

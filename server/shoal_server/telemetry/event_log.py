@@ -19,6 +19,7 @@ from shoal_server.events import (
     ModelRemarked,
     Observer,
     OperationEnded,
+    VersionBroken,
     VersionChanged,
 )
 
@@ -36,6 +37,8 @@ class EventLog:
             case VersionChanged(model, version, state, reason):
                 level = logging.ERROR if state == "failed" else logging.INFO if state == "ready" else logging.DEBUG
                 log.log(level, "model %s version %d is %s%s", model, version, state, f": {reason}" if reason else "")
+            case VersionBroken(model, version, problem):
+                log.error("model %s version %d: loading or closing it met a bug: %s", model, version, problem)
             case CurrentChosen(model, version):
                 log.debug("model %s: calls without a version reach %s", model, version or "none")
             case ModelRemarked(model, warning):

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from shoal_server.errors import LoadFailed, NotFound, ShoalError, Unavailable
-from shoal_server.events import Event, ModelRemarked
+from shoal_server.events import Event, ModelRemarked, VersionBroken
 from shoal_server.lifecycle.definition import ModelDefinition
+from shoal_server.lifecycle.keeper import BUG
 from shoal_server.options import BatchingOptions
 from shoal_testing.fakes import definition
 from shoal_testing.manager_rig import LOAD_S, ManagerRig, changed, failing, run_manager
@@ -31,7 +32,10 @@ def test_at_the_start_everything_is_loaded_at_once_and_what_fails_is_listed_with
         assert rig.states() == {1: "ready", 2: "failed"}
         assert rig.manager.catalog.models["m"].versions[2].reason == "version 2 of model 'm': the file is truncated"
         assert rig.states("crash") == {1: "failed"}
-        assert "ZeroDivisionError" in rig.manager.catalog.models["crash"].versions[1].reason
+        assert rig.manager.catalog.models["crash"].versions[1].reason == f"version 1 of model 'crash': {BUG}"
+        [broken] = rig.observer.of(VersionBroken)
+        assert (broken.model, broken.version) == ("crash", 1)
+        assert broken.problem.startswith("ZeroDivisionError('oh'), line ")
         with pytest.raises(Unavailable, match="no ready version: nonsense in config"):
             rig.manager.catalog.resolve("bad", "")
         assert rig.slot().version == 1
@@ -504,7 +508,8 @@ def test_a_model_that_cannot_be_closed_is_unloaded_all_the_same_and_holds_up_nob
         rig.loader.loaded[0].close = broken  # type: ignore[method-assign]
         await rig.manager.unload("m")
         assert rig.states() == {1: "unloaded", 2: "unloaded"}
-        assert "ZeroDivisionError" in rig.manager.catalog.models["m"].versions[1].reason
+        assert rig.manager.catalog.models["m"].versions[1].reason == f"unloaded, and closing it failed: {BUG}"
+        assert [event.problem[:19] for event in rig.observer.of(VersionBroken)] == ["ZeroDivisionError()"]
 
     run_manager(test, definition("m", 1, 2))
 
@@ -512,7 +517,7 @@ def test_a_model_that_cannot_be_closed_is_unloaded_all_the_same_and_holds_up_nob
 def test_an_engine_that_cannot_be_made_fails_the_load() -> None:
     async def test(rig: ManagerRig) -> None:
         rig.scripts["engine", 0] = failing(ZeroDivisionError())
-        with pytest.raises(LoadFailed, match="ZeroDivisionError"):
+        with pytest.raises(LoadFailed, match=BUG):
             await rig.manager.load("m")
         assert rig.states() == {1: "failed"}
         assert rig.loader.loaded[0].closed
