@@ -20,13 +20,21 @@ WITHIN_S = 10.0
 TLS_HELLO = bytes.fromhex("16030100310100002d0303") + bytes(32) + bytes.fromhex("000006130113021303010000")
 
 
-@pytest.mark.parametrize("version", ["2", "1000", "stable", "latest", "v1"])
+@pytest.mark.parametrize("version", ["2", "1000", "previous", "latest", "v1"])
 def test_an_unknown_version_or_label_is_not_found_and_the_known_ones_are_named(caller: Caller, version: str) -> None:
     request = request_of("pair", x=np.ones((1, 2), np.float32))
     request.model_version = version
     assert_refused(caller.infer(request), "NOT_FOUND", "'pair'", f"'{version}'", "it has [1]")
     ready = pb.ModelReadyRequest(name="pair", version=version).SerializeToString()
     assert not pb.ModelReadyResponse.FromString(caller.call(ready, INFERENCE + "ModelReady").message).ready
+
+
+def test_the_label_of_the_version_that_answers_is_known_without_anybody_having_set_it(caller: Caller) -> None:
+    request = request_of("pair", x=np.ones((1, 2), np.float32))
+    request.model_version = "stable"
+    assert caller.infer(request).answer.model_version == "1"
+    ready = pb.ModelReadyRequest(name="pair", version="stable").SerializeToString()
+    assert pb.ModelReadyResponse.FromString(caller.call(ready, INFERENCE + "ModelReady").message).ready
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,10 @@ class ServerProcess:
             reader.join(WAIT_S)
         return code
 
+    def descriptors(self) -> int:
+        """Return how many files and connections it has open."""
+        return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
+
     def resident_bytes(self, *, peak: bool = False) -> int:
         """Return its memory, or the most that it had since ``forget_peak``."""
         wanted = "VmHWM" if peak else "VmRSS"
