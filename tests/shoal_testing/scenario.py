@@ -10,6 +10,8 @@ from shoal_testing.fake_model import Kind, Poison
 
 HORIZON_S = 4.0  # requests come and models change within these seconds
 BIAS = 7  # what is sent as the optional input
+_AILING = 0.15  # of scenarios have a model that hangs most of the time
+_HANGING = 0.8  # of its requests hang
 LIMIT_S = 3.0  # of an execution; more than the longest honest one
 
 
@@ -133,14 +135,6 @@ def drawn(seed: int) -> Scenario:
     trouble = random.choice([0.0, 0.02, 0.02, 0.1, 0.1, 0.4])
     busy = random.choice([20, 40, 80, 120])
     arrivals = _arrivals(random, models, busy, trouble)
-    hangs = apart.random() < 0.05  # a model does so again and again, and callers are patient
-    if hangs:
-        arrivals = tuple(
-            replace(one, poison=Poison.HANG, within_s=None, timeout_s=None, cancel_after_s=None) for one in arrivals
-        )
-        models = tuple(
-            replace(one, batching=replace(one.batching, default_timeout_s=20.0, queue_limit_s=0.0)) for one in models
-        )
     callers = CallerOptions(
         fairness=FairnessOptions({"flood": 0.5, "third": 2.0}),
         quotas={"flood": QuotaOptions(concurrency=apart.choice([0, 0, 1, 5]))},
@@ -167,7 +161,23 @@ def drawn(seed: int) -> Scenario:
         shutdown_at_s=HORIZON_S * random.choice([random.random(), 1.0, 2.0, 2.0]),
         callers=apart.choice([None, None, callers]),
     )
-    return replace(scenario, operations=(), shutdown_at_s=4 * HORIZON_S) if hangs else scenario
+    return _ailing(random, scenario) if random.random() < _AILING else scenario
+
+
+def _ailing(random: Random, scenario: Scenario) -> Scenario:
+    """Have one model hang, and its callers wait until it is withdrawn for that."""
+    ill = random.choice(scenario.models)
+    patient = replace(ill, batching=replace(ill.batching, default_timeout_s=20.0, queue_limit_s=0.0))
+    return replace(
+        scenario,
+        models=tuple(patient if model is ill else model for model in scenario.models),
+        arrivals=tuple(
+            replace(arrival, poison=Poison.HANG)
+            if arrival.model == ill.name and random.random() < _HANGING
+            else arrival
+            for arrival in scenario.arrivals
+        ),
+    )
 
 
 def changed(described: ModelDefinition, change: Change) -> ModelDefinition:

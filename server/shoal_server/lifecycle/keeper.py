@@ -103,7 +103,7 @@ class Keeper(Generic[G]):
         self._loading += 1
         try:
             slot.loaded = await Loading(slot, self._around, partial(self._reached, slot, reached)).result()
-            slot.engine = self._around.engine(slot, slot.loaded, lambda reason: self.withdraw([slot], reason))
+            slot.engine = self._around.engine(slot, slot.loaded, partial(self._broke, slot))
         except LoadFailed as error:
             problem = str(error)
         except MemoryError:
@@ -153,8 +153,6 @@ class Keeper(Generic[G]):
         for slot in leaving:
             if slot.engine is not None:
                 slot.engine.hurry()
-            if reason and slot.engine is not None:
-                slot.engine.fail_waiting(Unavailable(f"version {slot.version} of model '{slot.model}': {reason}"))
             self._retiring[slot] = asyncio.get_running_loop().create_task(self._retire(slot, reason))
 
     def keep_warm(self, slot: VersionSlot[G], keep_warm_s: float) -> None:
@@ -230,6 +228,12 @@ class Keeper(Generic[G]):
         if returned_bytes < _ENOUGH * size_bytes:
             self.tell(MemoryKept(slot.model, slot.version, size_bytes, returned_bytes))
         return ""
+
+    def _broke(self, slot: VersionSlot[G], reason: str) -> None:
+        """A version can serve no more: whoever waits for it, be it withdrawn already, is answered at once."""
+        self.withdraw([slot], reason)
+        if slot.engine is not None:
+            slot.engine.fail_waiting(Unavailable(f"version {slot.version} of model '{slot.model}': {reason}"))
 
     def _broken(self, slot: VersionSlot[G], error: Exception) -> str:
         """Tell the log of an error that nobody foresaw; return what callers may read of it."""

@@ -439,6 +439,23 @@ def test_an_engine_that_is_broken_is_withdrawn_in_the_same_step_and_its_line_ans
     run_manager(test, definition("m", 1, 2))
 
 
+def test_a_version_that_breaks_while_it_drains_keeps_nobody_waiting() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        slot = rig.slot("2")
+        slot.lease()
+        rig.source.models["m"] = definition("m", 1)
+        await rig.manager.load("m")
+        assert rig.states() == {1: "ready", 2: "draining"}
+        rig.engines[1].broken("hangs all the time")
+        assert [str(error) for error in rig.engines[1].failed] == ["version 2 of model 'm': hangs all the time"]
+        slot.release()
+        await asyncio.sleep(1)
+        assert rig.states() == {1: "ready", 2: "unloaded"}
+
+    run_manager(test, definition("m", 1, 2))
+
+
 def test_a_version_that_breaks_while_a_load_looks_at_it_is_loaded_again() -> None:
     async def test(rig: ManagerRig) -> None:
         await rig.manager.start()
