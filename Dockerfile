@@ -4,10 +4,16 @@
 # --env SHOAL_TLS__KEY=/certs/server.key --env SHOAL_TLS__CLIENT_CA=/certs/ca.pem
 ARG PYTHON_VERSION=3.11
 
+FROM rust:1-slim AS rust
+
 FROM python:${PYTHON_VERSION}-slim AS build
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends make \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev make \
     && rm -rf /var/lib/apt/lists/*
+# For the native transport; the image that is served has nothing of it but the library.
+COPY --from=rust /usr/local/rustup /usr/local/rustup
+COPY --from=rust /usr/local/cargo /usr/local/cargo
+ENV RUSTUP_HOME=/usr/local/rustup CARGO_HOME=/usr/local/cargo PATH=/usr/local/cargo/bin:$PATH
 WORKDIR /build
 COPY . .
 # The same target as on any other machine: versions and hashes come from requirements.lock.

@@ -9,6 +9,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 BOOTSTRAPPED := .venv/.bootstrapped
 READY := .venv/.ready
+NATIVE := .venv/.native
+WHEELS := .venv/wheels
 WORKERS ?= 2
 SERVE_ARGS ?=
 BENCH_ARGS ?=
@@ -18,6 +20,11 @@ TAG ?= shoal:latest
 # $(call install,ENVIRONMENT): the start of a command that installs into that environment, by uv where there is one.
 install = $$(if [ -x $(BIN)/uv ]; then echo $(BIN)/uv pip install --quiet --python $(1)/bin/python; \
              else echo $(BIN)/python -m pip --python $(1)/bin/python install --quiet; fi)
+
+# $(call build_native,FOLDER): the command that leaves the wheel of the native transport there, and nothing else.
+build_native = { rm -rf $(1) && if [ -x $(BIN)/uv ]; \
+	then $(BIN)/uv build --wheel --build-constraints requirements.lock --out-dir $(1) server/native; \
+	else $(BIN)/python -m pip wheel --no-deps --wheel-dir $(1) server/native; fi; }
 
 # What pip cannot do: lock for every platform, choose the lowest versions, check hashes of constraints.
 needs_uv = [ -x $(BIN)/uv ] || { echo "this needs uv, which could not be had" >&2; exit 1; }
@@ -29,12 +36,32 @@ help:  ## list the targets
 # --- Environments ---------------------------------------------------------------------------------------------------
 
 .PHONY: setup
-setup: $(READY)  ## make .venv with everything in it (instant when nothing has changed)
+setup: $(READY) $(NATIVE)  ## make .venv with everything in it (instant when nothing has changed)
 
 $(READY): $(BOOTSTRAPPED) pyproject.toml
 	@echo "installing the locked dependencies into .venv"
 	@$(call install,.venv) --requirement .venv/others.lock
 	@$(call install,.venv) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The native transport, where there is cargo and it can reach its crates; what it takes is a minute of two cores.
+.PHONY: native
+native:  ## build the native transport anew
+	@rm -f $(NATIVE)
+	@$(MAKE) $(NATIVE)
+
+CRATE := server/native/Cargo.toml server/native/Cargo.lock server/native/pyproject.toml \
+         server/native/shoal_native.pyi $(wildcard server/native/src/*.rs)
+
+# The wheel goes last, so that the environment is never left without one because a build has failed.
+$(NATIVE): $(READY) $(CRATE)
+	@if ! command -v cargo >/dev/null; then \
+		echo "no cargo here: servers will run on grpcio, which carries an eighth of the calls"; \
+	elif echo "building the native transport" && $(call build_native,$(WHEELS)) >.venv/native.log 2>&1; then \
+		$(call install,.venv) --no-deps --reinstall $(WHEELS)/shoal_native-*.whl; \
+	else \
+		echo "the native transport cannot be built here (see .venv/native.log): servers will run on grpcio"; \
+	fi
 	@touch $@
 
 # uv comes from its own lines of the lock, hashes included; where it cannot be had, pip installs the rest.
@@ -56,6 +83,13 @@ install-server: $(BOOTSTRAPPED)  ## make an environment with the server alone: P
 	@$(PYTHON) -m venv --without-pip "$(PREFIX)"
 	@$(call install,$(PREFIX)) --compile-bytecode --reinstall-package shoal \
 		--constraints requirements.lock --build-constraints requirements.lock '.[server]'
+	@if command -v cargo >/dev/null; then \
+		echo "building the native transport"; \
+		$(call build_native,$(WHEELS)); \
+		$(call install,$(PREFIX)) --no-deps $(WHEELS)/shoal_native-*.whl; \
+	else \
+		echo "no cargo here: the server will run on grpcio, which carries an eighth of the calls"; \
+	fi
 
 .PHONY: lock
 lock: $(BOOTSTRAPPED)  ## refresh requirements.lock to the newest versions that pyproject.toml allows
@@ -71,11 +105,11 @@ models: | $(READY)
 	@rm -rf models.new && $(BIN)/python -m shoal_server.demo.models models.new && mv models.new models
 
 .PHONY: serve
-serve: models  ## train the demo models and serve them (SERVE_ARGS="--address 127.0.0.1:9001")
+serve: models $(NATIVE)  ## train the demo models and serve them (SERVE_ARGS="--address 127.0.0.1:9001")
 	$(BIN)/shoal serve models $(SERVE_ARGS)
 
 .PHONY: demo
-demo: $(READY)  ## start a server, call it from many callers at once, show what it did
+demo: $(READY) $(NATIVE)  ## start a server, call it from many callers at once, show what it did
 	$(BIN)/python -m shoal_server.demo
 
 .PHONY: docker
@@ -87,19 +121,33 @@ docker:  ## build the image (TAG=shoal:latest)
 .PHONY: test
 test: lint  ## every check that CI runs: lint, then all tests but the long ones (PYTEST_ARGS="-k batch")
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	@if $(BIN)/python -c 'import shoal_native' 2>/dev/null; then $(MAKE) test-native; fi
+
+# What clients see must not depend on what carries it, so those tests run once more; the crate has tests of its own.
+.PHONY: test-native
+test-native: $(READY) $(NATIVE)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --transport grpcio \
+		tests/integration/protocol tests/faults $(PYTEST_ARGS)
+	cargo test --quiet --locked --release --no-default-features --manifest-path server/native/Cargo.toml
 
 .PHONY: test-unit
 test-unit: $(READY)  ## the tests without sockets and files: unit, property and sim
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/unit tests/property tests/sim $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: $(READY)  ## ruff, mypy, import-linter, deptry, and whether the generated code is current
+lint: $(READY) $(NATIVE)  ## ruff, mypy, import-linter, deptry, and whether the generated code is current
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry proto/shoal server client benchmarks
 	$(BIN)/python proto/generate.py --check
+	@if $(BIN)/python -c 'import shoal_native' 2>/dev/null; then $(MAKE) lint-native; fi
+
+.PHONY: lint-native
+lint-native:
+	cargo fmt --check --manifest-path server/native/Cargo.toml
+	cargo clippy --quiet --locked --all-targets --manifest-path server/native/Cargo.toml -- --deny warnings
 
 .PHONY: format
 format: $(READY)  ## format, and fix what ruff can fix safely
@@ -111,7 +159,7 @@ generate: $(READY)  ## write the Python code of the proto files again
 	$(BIN)/python proto/generate.py
 
 .PHONY: bench
-bench: $(READY)  ## the benchmarks (BENCH_ARGS="...")
+bench: $(READY) $(NATIVE)  ## the benchmarks (BENCH_ARGS="...")
 	$(BIN)/python -m shoal_bench $(BENCH_ARGS)
 
 # The long ones have no limit per test: how long they run is what they are asked for.
@@ -146,5 +194,5 @@ test-lowest: .venv-lowest/.ready  ## unit and integration tests on the oldest ve
 
 .PHONY: clean
 clean:  ## remove everything that make and the tools have written
-	rm -rf .venv .venv-lowest models models.new build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-lowest models models.new build dist server/native/target .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find proto server client benchmarks tests -name __pycache__ -prune -exec rm -rf {} +

@@ -16,6 +16,7 @@ from typing import Final
 from shoal_server.admission.callers import Callers
 from shoal_server.admission.gate import Gate, GateStatistics
 from shoal_server.batching.batcher import Batcher
+from shoal_server.batching.quick import QuickExecutor
 from shoal_server.batching.slots import Slots
 from shoal_server.clock import MonotonicClock
 from shoal_server.config import Settings
@@ -29,6 +30,7 @@ from shoal_server.rpc.admin import admin_routes
 from shoal_server.rpc.door import Door
 from shoal_server.rpc.readiness import Readiness
 from shoal_server.rpc.routes import routes
+from shoal_server.rpc.server import About
 from shoal_server.runtime import OrtLoader, available_cpus
 from shoal_server.runtime.resident import ProcessMemory
 from shoal_server.runtime.threads import Threads
@@ -38,6 +40,7 @@ from shoal_server.sources import StateFolder, default_state, open_source
 from shoal_server.telemetry.event_log import EventLog, Observers
 from shoal_server.telemetry.snapshot import Sources
 from shoal_server.telemetry.telemetry import Telemetry
+from shoal_server.transport.choice import chosen
 
 _log: Final = logging.getLogger("shoal")
 
@@ -69,7 +72,8 @@ class Server:
         # What is over at once must not wait for a load: a rollback, say.
         self._clerk = Threads(1, "shoal-clerk", mailbox)
         fairness = callers.fairness if callers else None
-        factory = BatcherFactory(self._gate, Slots(slots), self._runners, self._clock, observer, fairness=fairness)
+        executor = QuickExecutor(self._runners, mailbox.loop.call_soon)
+        factory = BatcherFactory(self._gate, Slots(slots), executor, self._clock, observer, fairness=fairness)
         self._ledger = factory.ledger
         defaults = ModelSettings(batching=settings.batching.options(), runtime=settings.runtime.options())
         source = open_source(settings.models, defaults)
@@ -83,6 +87,8 @@ class Server:
         self.manager: Manager[Batcher] = Manager(source, self._state, around, self._clerk, lifecycle.keep_warm_s)
         self.readiness.follow(self.manager)
         jitter = partial(Random().uniform, 0.5, 1.5)  # noqa: S311 - spreads out retries, keeps no secret
+        self.transport_name = chosen(settings.transport)
+        """What carries the calls: native or grpcio."""
         self._listeners = Listeners(
             settings,
             self.telemetry.traced(
@@ -91,13 +97,14 @@ class Server:
                     self.manager,
                     self.readiness,
                     self._clock,
-                    version("shoal"),
+                    About(version("shoal"), self.transport_name),
                     callers=callers,
                 ).joined(admin_routes(self.manager, self._door, self._clock))
             ),
             self._clock,
             mailbox,
             observer,
+            self.transport_name,
         )
 
     async def start(self) -> str:

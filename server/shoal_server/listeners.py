@@ -23,7 +23,8 @@ from shoal_server.security import (
     well_formed,
     without_admin,
 )
-from shoal_server.transport.grpcio import GrpcioOptions, GrpcioTransport
+from shoal_server.transport.choice import Chosen, open_transport
+from shoal_server.transport.grpcio import GrpcioOptions
 from shoal_server.transport.port import MethodStatistics, Routes, Status, TlsMaterial
 
 _log: Final = logging.getLogger("shoal")
@@ -56,13 +57,30 @@ class Listeners:
             certificates that cannot be used. Reads files.
     """
 
-    def __init__(self, settings: Settings, routes: Routes, clock: Clock, mailbox: Mailbox, observer: Observer) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - its collaborators
+        self,
+        settings: Settings,
+        routes: Routes,
+        clock: Clock,
+        mailbox: Mailbox,
+        observer: Observer,
+        transport: Chosen = "grpcio",
+    ) -> None:
         check_settings(settings)
         files = tls_files(settings)
         material = None if files is None else _read(files, clock.epoch())
         self._places = places(settings, routes, None if material is None else material.tls, observer.observe)
         self._transports = [
-            GrpcioTransport(place.options, place.routes, clock, mailbox, place.tls) for place in self._places
+            open_transport(
+                transport,
+                place.options,
+                place.routes,
+                clock,
+                mailbox,
+                max_bytes=settings.limits.max_bytes,
+                tls=place.tls,
+            )
+            for place in self._places
         ]
         self._addresses: list[str] = []
         self._renewer: Renewer | None = None

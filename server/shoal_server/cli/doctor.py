@@ -14,14 +14,17 @@ from shoal_server.cli.failure import FAILED
 from shoal_server.cli.table import print_table
 from shoal_server.cli.version import version_of
 
+LOST: Final = "they carry an eighth of the calls that they could, `make native` builds it where there is cargo"
+
 _MODULES: Final = {
     "grpcio": "grpc",
     "protobuf": "google.protobuf",
     "onnxruntime": "onnxruntime",
     "numpy": "numpy",
     "uvloop": "uvloop",
+    "shoal-native": "shoal_native",
 }
-_LUXURIES: Final = frozenset({"uvloop"})
+_LUXURIES: Final = frozenset({"uvloop", "shoal-native"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,12 @@ class Findings:
         """Of what is broken, that without which no server can run."""
         return {package: problem for package, problem in self.broken.items() if package not in _LUXURIES}
 
+    @property
+    def transports(self) -> list[str]:
+        """What can carry calls here; the first is what servers use unless they are told otherwise."""
+        packages = {"native": ("shoal-native", "grpcio"), "grpcio": ("grpcio",)}
+        return [name for name, needed in packages.items() if not self.broken.keys() & needed]
+
     def slow(self) -> list[str]:
         """Return what would cost speed, a sentence each."""
         complaints = []
@@ -50,6 +59,8 @@ class Findings:
             complaints.append(
                 "uvloop is not there: asyncio's own event loop spends half as much CPU again on each call"
             )
+        if "shoal-native" in self.broken:
+            complaints.append(f"shoal-native is not there, so servers run on grpcio: {LOST}")
         if self.is_debug_build:
             complaints.append(
                 "this Python is a debug build: everything but the models' own operators takes much longer"
@@ -78,7 +89,7 @@ def command() -> int:
         ("python", f"{platform.python_version()} ({findings.interpreter}, {platform.machine()})"),
         ("shoal", version_of("shoal")),
         *((package, findings.broken.get(package) or version_of(package)) for package in _MODULES),
-        ("transports", "none" if "grpcio" in findings.broken else "grpcio"),
+        ("transports", ", ".join(findings.transports) or "none"),
         ("ORT providers", ", ".join(findings.providers) or "none"),
         ("CPU quota", f"{findings.cpus:g} CPUs" if findings.cpus else "unknown"),
     ]

@@ -13,6 +13,7 @@ from shoal_server.cli.flags import with_settings
 from shoal_server.config import OPTIONS, ConfigError, Configuration, Settings
 from shoal_server.errors import CannotListen, LoadFailed
 from shoal_server.telemetry.json_log import JsonFormatter
+from shoal_server.transport.choice import TransportMissing
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop]
 try:
@@ -53,7 +54,7 @@ def _serve(configuration: Configuration) -> int:
     except CannotListen as error:
         flag = OPTIONS[error.setting].flag
         raise Failure(f"{error}; choose another by {flag} HOST:PORT, where port 0 takes any free one") from error
-    except (OSError, LoadFailed) as error:
+    except (OSError, LoadFailed, TransportMissing) as error:
         raise Failure(str(error)) from error
 
 

@@ -330,7 +330,7 @@ class Settings(_Section):
     """Where to listen; other machines can connect only if you say so, as by 0.0.0.0:8001."""
     insecure: bool = False
     """Lets other machines connect without TLS, for networks where something else authenticates and encrypts."""
-    transport: Literal["auto", "grpcio"] = "auto"
+    transport: Literal["auto", "native", "grpcio"] = "auto"
     """What carries the calls; auto takes the fastest that is installed."""
     grace_s: _Grace = 30.0
     """How long requests under way may take to finish once the server is told to stop."""

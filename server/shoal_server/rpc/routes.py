@@ -15,10 +15,11 @@ from shoal_server.rpc.encode import ResponseEncoder
 from shoal_server.rpc.health import HealthMethods
 from shoal_server.rpc.inference import InferenceHandler
 from shoal_server.rpc.model import ModelMethods
+from shoal_server.rpc.plain import plain_reader
 from shoal_server.rpc.readiness import Readiness
 from shoal_server.rpc.reflection import ReflectionMethods
 from shoal_server.rpc.repository import RepositoryMethods
-from shoal_server.rpc.server import ServerMethods
+from shoal_server.rpc.server import About, ServerMethods
 from shoal_server.rpc.stream import StreamHandler
 from shoal_server.service import InferenceService
 from shoal_server.transport.port import Routes
@@ -36,14 +37,14 @@ def routes(  # noqa: PLR0913 - what the methods are made of
     manager: Manager[Batcher],
     readiness: Readiness,
     clock: Clock,
-    version: str,
+    about: About,
     *,
     callers: CallerOptions | None = None,
 ) -> Routes:
     """Return the routes of the whole protocol; what is published and not routed is UNIMPLEMENTED."""
     named = caller_of(callers)
     encoder = ResponseEncoder()
-    server = ServerMethods(readiness, version)
+    server = ServerMethods(readiness, about)
     model = ModelMethods(manager, clock)
     repository = RepositoryMethods(manager)
     health = HealthMethods(readiness)
@@ -51,7 +52,7 @@ def routes(  # noqa: PLR0913 - what the methods are made of
     services = tuple(dict.fromkeys(path.split("/")[1] for path in METHODS if ".v1alpha." not in path))
     reflection = ReflectionMethods(pb.DESCRIPTOR.pool, services)
     return Routes(
-        hot={_INFERENCE + "ModelInfer": InferenceHandler(service, encoder, named).handle},
+        hot={_INFERENCE + "ModelInfer": InferenceHandler(service, encoder, named, plain_reader()).handle},
         cold=dict(
             [
                 cold(_INFERENCE + "ServerLive", pb.ServerLiveRequest, server.live),

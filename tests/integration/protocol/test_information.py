@@ -45,10 +45,13 @@ def test_a_server_that_serves_is_live_and_ready(client: InferenceServerClient) -
     assert client.is_server_ready() is True
 
 
-def test_the_server_says_its_name_its_version_and_what_it_offers(client: InferenceServerClient) -> None:
+def test_the_server_says_its_name_its_version_and_what_it_offers(
+    served: RunningServer, client: InferenceServerClient
+) -> None:
     metadata = client.get_server_metadata()
     assert (metadata.name, metadata.version) == ("shoal", version("shoal"))
     assert {"binary_tensor_data", "model_configuration", "model_repository", "statistics"} <= set(metadata.extensions)
+    assert f"shoal_transport({served.server.transport_name})" in metadata.extensions
     assert not {"classification", "cuda_shared_memory", "sequence", "trace"} & set(metadata.extensions)
 
 

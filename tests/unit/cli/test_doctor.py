@@ -17,7 +17,10 @@ def test_what_is_installed_is_listed(capsys: pytest.CaptureFixture[str]) -> None
     assert " CPUs" in found["CPU"]
 
 
-@pytest.mark.parametrize(("module", "code"), [("uvloop", 0), ("onnxruntime", 1), ("grpc", 1), ("google.protobuf", 1)])
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [("uvloop", 0), ("shoal_native", 0), ("onnxruntime", 1), ("grpc", 1), ("google.protobuf", 1)],
+)
 def test_a_package_that_cannot_be_imported_is_told_and_only_a_needed_one_is_a_failure(
     module: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -39,6 +42,7 @@ def test_a_package_that_cannot_be_imported_is_told_and_only_a_needed_one_is_a_fa
     ("findings", "words"),
     [
         (Findings({"uvloop": "is missing"}), "uvloop is not there"),
+        (Findings({"shoal-native": "is missing"}), "servers run on grpcio"),
         (Findings({}, is_debug_build=True), "debug build"),
         (Findings({}, interpreter="PyPy"), "this Python is PyPy"),
         (Findings({}, protobuf_implementation="python"), "protobuf runs in pure Python"),
@@ -49,6 +53,12 @@ def test_what_would_be_slow_is_said_with_the_reason(findings: Findings, words: s
     [complaint] = findings.slow()
     assert words in complaint
     assert ": " in complaint
+
+
+def test_the_transport_that_servers_use_is_named_first() -> None:
+    assert Findings({}).transports == ["native", "grpcio"]
+    assert Findings({"shoal-native": "is missing"}).transports == ["grpcio"]
+    assert Findings({"grpcio": "is missing"}).transports == []
 
 
 def test_a_good_machine_gets_no_complaint() -> None:

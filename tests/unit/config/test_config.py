@@ -141,7 +141,7 @@ def test_what_kubernetes_says_of_a_service_called_shoal_is_no_configuration() ->
         ("address", ":8001", "HOST:PORT"),
         ("address", "localhost:65536", "HOST:PORT"),
         ("address", "::1:8001", "HOST:PORT"),
-        ("transport", "http", "auto or grpcio"),
+        ("transport", "http", "auto or native or grpcio"),
         ("grace_s", "-1", "a number of seconds from 0 to 3600"),
         ("grace_s", "soon", "a number of seconds from 0 to 3600"),
         ("log_level", "INFO", "debug or info or warning or error"),

@@ -1,0 +1,206 @@
+//! A call as its two sides share it: the connection on its thread, and whoever answers on any other.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::hub::{Command, ConnectionShared};
+use crate::message;
+use crate::status::Failure;
+
+/// What the application keeps with a call.
+#[cfg(feature = "python")]
+pub type Owner = pyo3::Py<pyo3::PyAny>;
+#[cfg(not(feature = "python"))]
+pub type Owner = u64;
+
+const OPEN: u8 = 0;
+const ANSWERED: u8 = 1;
+const LEFT: u8 = 2;
+
+/// Messages of a stream that may wait to be received before no more are read.
+pub const MOST_WAITING: usize = 64;
+
+pub struct CallShared {
+    pub connection: Arc<ConnectionShared>,
+    /// Where the connection keeps its side; `serial` tells apart those that had the same place.
+    pub place: usize,
+    pub serial: u64,
+    pub route: usize,
+    pub headers: HeaderMap,
+    pub deadline: Option<Instant>,
+    state: AtomicU8,
+    held_bytes: AtomicUsize,
+    owner: Mutex<Option<Owner>>,
+    /// Messages received and not taken by the application.
+    waiting: AtomicUsize,
+    paused: AtomicBool,
+    sent: AtomicU64,
+    sent_posted: AtomicBool,
+}
+
+impl CallShared {
+    pub fn new(
+        connection: Arc<ConnectionShared>,
+        place: usize,
+        serial: u64,
+        route: usize,
+        headers: HeaderMap,
+        deadline: Option<Instant>,
+    ) -> Self {
+        CallShared {
+            connection,
+            place,
+            serial,
+            route,
+            headers,
+            deadline,
+            state: AtomicU8::new(OPEN),
+            held_bytes: AtomicUsize::new(0),
+            owner: Mutex::new(None),
+            waiting: AtomicUsize::new(0),
+            paused: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+            sent_posted: AtomicBool::new(false),
+        }
+    }
+
+    pub fn has_left(&self) -> bool {
+        self.state.load(Ordering::Acquire) == LEFT
+    }
+
+    /// Makes the caller one who left; false where there was an answer before.
+    pub fn leave(&self) -> bool {
+        self.turn(LEFT)
+    }
+
+    /// Ends a unary call with OK; does nothing after an answer or where the caller left. From any thread.
+    pub fn reply(self: &Arc<Self>, body: Answer) {
+        if self.turn(ANSWERED) {
+            self.hold(body.size());
+            self.command(Command::Reply(self.clone(), body));
+        }
+    }
+
+    /// Ends the call with a failure, after what was sent before. From any thread.
+    pub fn fail(self: &Arc<Self>, failure: Failure) {
+        if self.turn(ANSWERED) {
+            self.command(Command::End(self.clone(), Some(Box::new(failure))));
+        }
+    }
+
+    /// Ends a stream with OK, after what was sent before. From any thread.
+    pub fn finish(self: &Arc<Self>) {
+        if self.turn(ANSWERED) {
+            self.command(Command::End(self.clone(), None));
+        }
+    }
+
+    /// Sends a stream's next message. From any thread.
+    pub fn send(self: &Arc<Self>, body: Answer) {
+        if self.state.load(Ordering::Acquire) == OPEN {
+            self.hold(body.size());
+            self.command(Command::Send(self.clone(), body));
+        }
+    }
+
+    /// The application has taken a message of the stream.
+    pub fn received(self: &Arc<Self>) {
+        let waiting = self.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
+        if waiting <= MOST_WAITING / 2 && self.paused.swap(false, Ordering::AcqRel) {
+            self.command(Command::Pull(self.clone()));
+        }
+    }
+
+    /// A message of the stream goes to the application; false where no more should be read until `Pull`.
+    pub fn deliver(&self) -> bool {
+        let waiting = self.waiting.fetch_add(1, Ordering::AcqRel) + 1;
+        if waiting < MOST_WAITING {
+            return true;
+        }
+        self.paused.store(true, Ordering::Release);
+        // It may have taken everything before it could see the flag.
+        self.waiting.load(Ordering::Acquire) <= MOST_WAITING / 2 && self.paused.swap(false, Ordering::AcqRel)
+    }
+
+    /// A message of the stream is on its way; true where the application is to be told.
+    pub fn count_sent(&self) -> bool {
+        self.sent.fetch_add(1, Ordering::AcqRel);
+        !self.sent_posted.swap(true, Ordering::AcqRel)
+    }
+
+    /// How many messages are on their way.
+    pub fn sent(&self) -> u64 {
+        self.sent_posted.store(false, Ordering::Release);
+        self.sent.load(Ordering::Acquire)
+    }
+
+    /// Counts bytes that are kept in memory for this call.
+    pub fn hold(&self, size: usize) {
+        self.held_bytes.fetch_add(size, Ordering::Relaxed);
+        self.connection.server.bytes.fetch_add(size, Ordering::Relaxed);
+    }
+
+    pub fn let_go(&self, size: usize) {
+        self.held_bytes.fetch_sub(size, Ordering::Relaxed);
+        self.connection.server.bytes.fetch_sub(size, Ordering::Relaxed);
+    }
+
+    pub fn set_owner(&self, owner: Owner) {
+        *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(owner);
+    }
+
+    pub fn take_owner(&self) -> Option<Owner> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub fn with_owner<T>(&self, look: impl FnOnce(Option<&Owner>) -> T) -> T {
+        look(self.owner.lock().unwrap_or_else(PoisonError::into_inner).as_ref())
+    }
+
+    fn turn(&self, state: u8) -> bool {
+        self.state
+            .compare_exchange(OPEN, state, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    fn command(&self, command: Command) {
+        self.connection.hub.push(command);
+    }
+}
+
+impl Drop for CallShared {
+    fn drop(&mut self) {
+        self.connection
+            .server
+            .bytes
+            .fetch_sub(*self.held_bytes.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// A message on its way out: small ones carry their prefix, large ones are not copied.
+#[derive(Debug)]
+pub enum Answer {
+    Framed(Bytes),
+    Bare(Bytes),
+}
+
+impl Answer {
+    /// Up to here a copy costs less than a frame of its own for the prefix.
+    pub const SMALL_BYTES: usize = 1 << 14;
+
+    pub fn copy_of(body: &[u8]) -> Self {
+        Answer::Framed(message::framed(body))
+    }
+
+    /// Prefix included.
+    pub fn size(&self) -> usize {
+        match self {
+            Answer::Framed(bytes) => bytes.len(),
+            Answer::Bare(bytes) => bytes.len() + message::PREFIX_BYTES,
+        }
+    }
+}

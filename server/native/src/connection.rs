@@ -1,0 +1,429 @@
+//! One HTTP/2 connection: from frames to calls and from answers to frames, all on its I/O thread.
+
+use std::any::Any;
+use std::collections::{BTreeSet, VecDeque};
+use std::future::Future;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+use crate::call::{Answer, CallShared};
+use crate::hub::{Command, ConnectionShared};
+use crate::inbox::{Event, Level};
+use crate::message::{self, Encoding, Message, Reader};
+use crate::options::{Kind, Limits};
+use crate::server::{Phase, Place};
+use crate::status::{self, Failure};
+use crate::{metadata, timeout};
+
+mod incoming;
+mod outgoing;
+mod time;
+
+/// Compressed messages up to here are inflated where they are read; larger ones would keep other connections waiting.
+const INFLATE_HERE_BYTES: usize = 1 << 13;
+/// Deadlines further away than this are not watched.
+const FARTHEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Bytes of an answer that HTTP/2 is asked to take at once.
+const PIECE_BYTES: usize = 1 << 18;
+
+/// How HTTP/2 is to be spoken.
+pub fn builder(limits: &Limits) -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(1 << 20)
+        .initial_connection_window_size(1 << 23)
+        .max_frame_size(1 << 16)
+        .max_concurrent_streams(limits.streams_per_connection)
+        // More than we take, so that a call with too much is refused in gRPC's words.
+        .max_header_list_size(u32::try_from(limits.metadata_bytes * 8).unwrap_or(u32::MAX))
+        .max_send_buffer_size(1 << 20)
+        .max_concurrent_reset_streams(64)
+        .reset_stream_duration(Duration::from_secs(5))
+        .max_pending_accept_reset_streams(2048)
+        .max_local_error_reset_streams(Some(1024));
+    builder
+}
+
+/// One call, as the connection sees it.
+struct Call {
+    shared: Arc<CallShared>,
+    kind: Kind,
+    began: Instant,
+    body: Option<RecvStream>,
+    reader: Reader,
+    respond: Option<SendResponse<Bytes>>,
+    send: Option<SendStream<Bytes>>,
+    /// What is still to be handed to HTTP/2; true behind the last piece of a message.
+    out: VecDeque<(Bytes, bool)>,
+    /// How it is to end, once `out` is empty: OK where there is no failure.
+    end: Option<Option<Box<Failure>>>,
+    /// Whether Python has heard of it.
+    is_known: bool,
+    has_message: bool,
+    is_inflating: bool,
+    is_paused: bool,
+    watched: Option<Instant>,
+    request_bytes: usize,
+    response_bytes: usize,
+}
+
+/// A place for a call; its waker serves all calls that have it one after the other.
+struct Slot {
+    waker: Waker,
+    call: Option<Box<Call>>,
+}
+
+struct SlotWaker {
+    connection: Arc<ConnectionShared>,
+    place: usize,
+}
+
+impl Wake for SlotWaker {
+    fn wake(self: Arc<Self>) {
+        self.connection.wake_call(self.place);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.connection.wake_call(self.place);
+    }
+}
+
+/// A future that ends with the connection. When it is dropped, everybody under way has left.
+pub struct Connection<T> {
+    h2: h2::server::Connection<T, Bytes>,
+    shared: Arc<ConnectionShared>,
+    _place: Place,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    under_way: usize,
+    next_serial: u64,
+    has_called: bool,
+    deadlines: BTreeSet<(Instant, usize)>,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Instant,
+    events: Vec<Event>,
+    response_headers: HeaderMap,
+    ok_trailers: HeaderMap,
+    ping: Option<PingPong>,
+    is_pinged: bool,
+    /// Set by each byte that is read.
+    has_read: Arc<AtomicBool>,
+    silent_since: Instant,
+    age_limit: Option<Instant>,
+    is_draining: bool,
+    has_said_goodbye: bool,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+    pub fn new(
+        mut h2: h2::server::Connection<T, Bytes>,
+        shared: Arc<ConnectionShared>,
+        place: Place,
+        has_read: Arc<AtomicBool>,
+    ) -> Self {
+        let now = Instant::now();
+        let limits = &shared.server.limits;
+        let age_limit =
+            (!limits.connection_age.is_zero()).then(|| now + jittered(limits.connection_age, shared.number));
+        let ping = h2.ping_pong();
+        let timer_at = age_limit.map_or(now + limits.keepalive, |limit| limit.min(now + limits.keepalive));
+        Connection {
+            h2,
+            _place: place,
+            slots: Vec::new(),
+            free: Vec::new(),
+            under_way: 0,
+            next_serial: 0,
+            has_called: false,
+            deadlines: BTreeSet::new(),
+            timer: Box::pin(tokio::time::sleep_until(timer_at.into())),
+            timer_at,
+            events: Vec::new(),
+            response_headers: status::response_headers(),
+            ok_trailers: status::ok_trailers(),
+            ping,
+            is_pinged: false,
+            has_read,
+            silent_since: now,
+            age_limit,
+            is_draining: false,
+            has_said_goodbye: false,
+            shared,
+        }
+    }
+
+    /// Goes on as far as it can; true where the connection has ended.
+    fn go_on(&mut self, context: &mut Context<'_>) -> bool {
+        match self.shared.server.phase() {
+            Phase::Serving => {}
+            Phase::Draining => self.drain(),
+            Phase::Closed => return true,
+        }
+        loop {
+            while let Some((commands, woken, drain)) = self.shared.take_orders() {
+                for command in commands {
+                    self.carry_out(command);
+                }
+                for place in woken {
+                    self.guarded(place, Self::advance);
+                }
+                if drain {
+                    self.drain();
+                }
+            }
+            loop {
+                match self.h2.poll_accept(context) {
+                    Poll::Ready(Some(Ok((request, respond)))) => self.begin(request, respond),
+                    Poll::Ready(Some(Err(_)) | None) => return true,
+                    Poll::Pending => break,
+                }
+            }
+            self.shared.server.inbox.post_all(&mut self.events);
+            if self.watch_time(context) {
+                return true;
+            }
+            if std::mem::take(&mut self.has_said_goodbye) {
+                continue; // HTTP/2 sends it when it is polled next, and does not ask for that
+            }
+            if self.shared.wait(context.waker()) {
+                return false;
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        if !self.is_draining {
+            self.is_draining = true;
+            self.has_said_goodbye = true;
+            self.h2.graceful_shutdown();
+        }
+    }
+
+    fn free_place(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            let place = self.slots.len();
+            let waker = Waker::from(Arc::new(SlotWaker {
+                connection: self.shared.clone(),
+                place,
+            }));
+            self.slots.push(Slot { waker, call: None });
+            place
+        })
+    }
+
+    /// Takes a call out of its slot, does something with it, and puts it back unless it ended. A panic ends it.
+    fn guarded(&mut self, place: usize, act: fn(&mut Self, &mut Call, &Waker) -> Step) {
+        let Some(slot) = self.slots.get_mut(place) else {
+            return;
+        };
+        let Some(mut call) = slot.call.take() else {
+            return;
+        };
+        let waker = slot.waker.clone();
+        let step = catch_unwind(AssertUnwindSafe(|| act(self, &mut call, &waker)));
+        match step {
+            Ok(Step::Wait) => self.slots[place].call = Some(call),
+            Ok(Step::Over(status)) => self.forget(place, *call, status),
+            Err(panic) => {
+                self.shared.server.inbox.log(
+                    Level::Error,
+                    format!("a call failed by a bug of the transport: {}", words(&*panic)),
+                );
+                let status = self.end_now(&mut call, Failure::new(status::INTERNAL, "internal error"));
+                self.forget(place, *call, status);
+            }
+        }
+    }
+
+    /// Reads, writes and looks for a reset.
+    fn advance(&mut self, call: &mut Call, waker: &Waker) -> Step {
+        let mut context = Context::from_waker(waker);
+        #[cfg(test)]
+        assert!(!call.shared.headers.contains_key("x-panic"), "as the test wishes");
+        if let Step::Over(status) = self.read(call, &mut context) {
+            return Step::Over(status);
+        }
+        if let Step::Over(status) = self.write(call, &mut context) {
+            return Step::Over(status);
+        }
+        let reset = match (&mut call.respond, &mut call.send) {
+            (_, Some(send)) => send.poll_reset(&mut context),
+            (Some(respond), None) => respond.poll_reset(&mut context),
+            (None, None) => Poll::Pending,
+        };
+        match reset {
+            Poll::Ready(_) => self.left(call),
+            Poll::Pending => Step::Wait,
+        }
+    }
+
+    /// Ends a call by our own decision, whatever the application does with it.
+    fn refuse(&mut self, call: &mut Call, failure: Failure) -> Step {
+        self.tell_left(call);
+        Step::Over(self.end_now(call, failure))
+    }
+
+    /// The caller is gone.
+    fn left(&mut self, call: &mut Call) -> Step {
+        self.tell_left(call);
+        Step::Over(status::CANCELLED)
+    }
+
+    fn tell_left(&mut self, call: &Call) {
+        if call.shared.leave() && call.is_known {
+            self.events.push(Event::Left(call.shared.clone()));
+        }
+    }
+
+    fn too_late(&mut self, call: &mut Call, _waker: &Waker) -> Step {
+        self.refuse(call, Failure::new(status::DEADLINE_EXCEEDED, "the deadline passed"))
+    }
+
+    fn forget(&mut self, place: usize, call: Call, status: u8) {
+        // Where something still holds it open, the application hears that it is over.
+        if call.shared.leave() && call.is_known {
+            self.events.push(Event::Left(call.shared.clone()));
+        }
+        if let Some(deadline) = call.watched {
+            self.deadlines.remove(&(deadline, place));
+        }
+        self.free.push(place);
+        self.under_way -= 1;
+        let server = &self.shared.server;
+        server.calls.fetch_sub(1, Ordering::Relaxed);
+        server.statistics.add(
+            call.shared.route,
+            status,
+            call.began.elapsed(),
+            call.request_bytes,
+            call.response_bytes,
+        );
+    }
+}
+
+enum Act {
+    Reply(Answer),
+    Send(Answer),
+    End(Option<Box<Failure>>),
+    Pull,
+    Inflated(Result<Bytes, Box<Failure>>),
+}
+
+/// What became of a call.
+enum Step {
+    Wait,
+    Over(u8),
+}
+
+impl Call {
+    fn enqueue(&mut self, answer: Answer) {
+        match answer {
+            Answer::Framed(bytes) => self.out.push_back((bytes, true)),
+            Answer::Bare(bytes) => {
+                let prefix = Bytes::copy_from_slice(&message::prefix(bytes.len()));
+                self.out.push_back((prefix, bytes.is_empty()));
+                if !bytes.is_empty() {
+                    self.out.push_back((bytes, true));
+                }
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Future for Connection<T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        match catch_unwind(AssertUnwindSafe(|| this.go_on(context))) {
+            Ok(false) => Poll::Pending,
+            Ok(true) => Poll::Ready(()),
+            Err(panic) => {
+                this.shared.server.inbox.log(
+                    Level::Error,
+                    format!("a connection ended by a bug of the transport: {}", words(&*panic)),
+                );
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl<T> Drop for Connection<T> {
+    fn drop(&mut self) {
+        self.shared.close();
+        let server = &self.shared.server;
+        for slot in &mut self.slots {
+            if let Some(call) = slot.call.take() {
+                if call.shared.leave() && call.is_known {
+                    self.events.push(Event::Left(call.shared.clone()));
+                }
+                server.calls.fetch_sub(1, Ordering::Relaxed);
+                server.statistics.add(
+                    call.shared.route,
+                    status::CANCELLED,
+                    call.began.elapsed(),
+                    call.request_bytes,
+                    call.response_bytes,
+                );
+            }
+        }
+        server.inbox.post_all(&mut self.events);
+    }
+}
+
+/// The HTTP status for what is no gRPC at all.
+fn no_grpc(method: &Method, headers: &HeaderMap) -> Option<StatusCode> {
+    if method != Method::POST {
+        return Some(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let kind = headers
+        .get(http::header::CONTENT_TYPE)
+        .map_or(&b""[..], |value| value.as_bytes());
+    let is_grpc = kind
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')));
+    (!is_grpc).then_some(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, String> {
+    match headers
+        .get("grpc-encoding")
+        .map_or(&b"identity"[..], |value| value.as_bytes())
+    {
+        b"identity" => Ok(Encoding::Identity),
+        b"gzip" => Ok(Encoding::Gzip),
+        b"deflate" => Ok(Encoding::Deflate),
+        name => Err(String::from_utf8_lossy(name).into_owned()),
+    }
+}
+
+/// Up to a tenth less, by the connection's number, so that those that came together do not leave together.
+fn jittered(age: Duration, number: u64) -> Duration {
+    let share = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / (1u64 << 24) as f64;
+    age.mul_f64(1.0 - 0.1 * share)
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text
+    } else {
+        "it left no words"
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! A connection over memory, against a client that is no part of what is tested.
+
+use super::*;
+use crate::hub::{Distribution, Hub};
+use crate::options::Route;
+use crate::server::ServerShared;
+use h2::client::{ResponseFuture, SendRequest};
+use std::collections::VecDeque;
+use tokio::io::DuplexStream;
+
+struct Rig {
+    server: Arc<ServerShared>,
+    client: SendRequest<Bytes>,
+}
+
+/// A connection over memory, and a client of it that is no part of what is tested.
+async fn rig(limits: Limits) -> Rig {
+    let routes = [("/t/Hot", Kind::Hot), ("/t/Stream", Kind::Stream)]
+        .map(|(path, kind)| Route {
+            path: path.into(),
+            kind,
+        })
+        .to_vec();
+    let server = Arc::new(ServerShared::new(limits, routes, &[0.1]).unwrap());
+    let hub = Arc::new(Hub::default());
+    let (near, far): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 16);
+    let place = server.admit().unwrap();
+    let shared_server = server.clone();
+    let served_hub = hub.clone();
+    tokio::spawn(async move {
+        let h2 = builder(&shared_server.limits).handshake(near).await.unwrap();
+        let shared = Arc::new(ConnectionShared::new(
+            served_hub,
+            shared_server.clone(),
+            place.number,
+            "test".into(),
+            None,
+        ));
+        shared_server.set_shared(&shared);
+        Connection::new(h2, shared, place, Arc::default()).await;
+    });
+    tokio::spawn(Distribution(hub));
+    let (client, connection) = h2::client::handshake(far).await.unwrap();
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Rig { server, client }
+}
+
+impl Rig {
+    fn begin(&mut self, path: &str, headers: &[(&str, &str)]) -> (ResponseFuture, SendStream<Bytes>) {
+        let mut request = Request::builder()
+            .method("POST")
+            .uri(format!("http://test{path}"))
+            .header("content-type", "application/grpc");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.client.send_request(request.body(()).unwrap(), false).unwrap()
+    }
+
+    async fn call(&mut self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> ResponseFuture {
+        let (response, mut send) = self.begin(path, headers);
+        send.send_data(message::framed(body), true).unwrap();
+        response
+    }
+
+    /// The next event; other tasks run meanwhile.
+    async fn event(&self) -> Event {
+        let mut events: VecDeque<Event> = VecDeque::new();
+        while events.is_empty() {
+            tokio::task::yield_now().await;
+            events = self.server.inbox.take(1);
+        }
+        events.pop_front().unwrap()
+    }
+}
+
+async fn status(response: ResponseFuture) -> (String, Bytes) {
+    let (head, mut body) = response.await.unwrap().into_parts();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.data().await {
+        bytes.extend_from_slice(&chunk.unwrap());
+    }
+    let trailers = body.trailers().await.unwrap().unwrap_or(head.headers);
+    (trailers["grpc-status"].to_str().unwrap().to_owned(), bytes.into())
+}
+
+#[tokio::test]
+async fn a_call_is_handed_over_and_its_answer_sent() {
+    let mut rig = rig(Limits::default()).await;
+    let response = rig.call("/t/Hot", &[], b"question").await;
+    let Event::Call(call, body) = rig.event().await else {
+        panic!("a call was made");
+    };
+    assert_eq!(&body[..], b"question");
+    call.reply(Answer::copy_of(b"answer"));
+    call.reply(Answer::copy_of(b"another"));
+    assert_eq!(status(response).await, ("0".into(), message::framed(b"answer")));
+    drop(call);
+    assert_eq!(rig.server.calls.load(Ordering::Relaxed), 0);
+    assert_eq!(rig.server.bytes.load(Ordering::Relaxed), 0);
+    let reading = &rig.server.statistics.read()[0];
+    assert_eq!(
+        (reading.status, reading.request_bytes, reading.response_bytes),
+        (0, 8, 6)
+    );
+}
+
+#[tokio::test]
+async fn a_panic_fails_its_call_and_no_other() {
+    let mut rig = rig(Limits::default()).await;
+    let held = rig.call("/t/Hot", &[], b"held").await;
+    let Event::Call(call, _) = rig.event().await else {
+        panic!("a call was made");
+    };
+    let broken = rig.call("/t/Hot", &[("x-panic", "please")], b"").await;
+    assert_eq!(status(broken).await.0, "13");
+    assert!(matches!(rig.event().await, Event::Log(Level::Error, text) if text.contains("as the test wishes")));
+    call.reply(Answer::copy_of(b"fine"));
+    assert_eq!(status(held).await.0, "0");
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_is_a_leave_and_an_answer() {
+    let mut rig = rig(Limits::default()).await;
+    let response = rig.call("/t/Hot", &[("grpc-timeout", "20m")], b"").await;
+    assert!(matches!(rig.event().await, Event::Call(..)));
+    assert_eq!(status(response).await.0, "4");
+    let Event::Left(call) = rig.event().await else {
+        panic!("the deadline has passed");
+    };
+    assert!(call.has_left());
+    call.reply(Answer::copy_of(b"too late"));
+}
+
+#[tokio::test]
+async fn a_reset_is_a_leave() {
+    let mut rig = rig(Limits::default()).await;
+    let (_response, mut send) = rig.begin("/t/Hot", &[]);
+    send.send_data(message::framed(b""), true).unwrap();
+    assert!(matches!(rig.event().await, Event::Call(..)));
+    send.send_reset(Reason::CANCEL);
+    assert!(matches!(rig.event().await, Event::Left(_)));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_received_is_not_read_beyond_its_bound() {
+    let mut rig = rig(Limits::default()).await;
+    let (_response, mut send) = rig.begin("/t/Stream", &[]);
+    for _ in 0..10 * crate::call::MOST_WAITING {
+        send.send_data(message::framed(b"x"), false).unwrap();
+    }
+    let Event::Stream(stream) = rig.event().await else {
+        panic!("a stream was begun");
+    };
+    let mut messages = 0;
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+        messages += rig.server.inbox.take(usize::MAX).len();
+    }
+    assert_eq!(messages, crate::call::MOST_WAITING);
+    for _ in 0..messages {
+        stream.received();
+    }
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+        messages += rig.server.inbox.take(usize::MAX).len();
+    }
+    assert!(messages > crate::call::MOST_WAITING);
+}
+
+#[tokio::test]
+async fn draining_ends_the_connection_after_its_last_call() {
+    let mut rig = rig(Limits::default()).await;
+    let response = rig.call("/t/Hot", &[], b"").await;
+    let Event::Call(call, _) = rig.event().await else {
+        panic!("a call was made");
+    };
+    rig.server.drain();
+    call.reply(Answer::copy_of(b"last"));
+    drop(call);
+    assert_eq!(status(response).await.0, "0");
+    assert!(matches!(rig.event().await, Event::Stopped));
+    assert_eq!(rig.server.connections(), 0);
+}
+
+#[test]
+fn only_grpc_is_taken_for_grpc() {
+    let mut headers = HeaderMap::new();
+    assert_eq!(no_grpc(&Method::GET, &headers), Some(StatusCode::METHOD_NOT_ALLOWED));
+    for (kind, is_grpc) in [
+        ("application/grpc", true),
+        ("application/grpc+proto", true),
+        ("application/grpc;x", true),
+        ("application/grpcx", false),
+        ("application/json", false),
+    ] {
+        headers.insert("content-type", kind.parse().unwrap());
+        assert_eq!(no_grpc(&Method::POST, &headers).is_none(), is_grpc, "{kind}");
+    }
+}
+
+#[test]
+fn ages_are_spread_over_a_tenth_below() {
+    let age = Duration::from_secs(100);
+    let ages: Vec<_> = (0..1000).map(|number| jittered(age, number)).collect();
+    assert!(ages.iter().all(|&one| one <= age && one >= age.mul_f64(0.9)));
+    assert!(ages.iter().max().unwrap().as_secs_f64() - ages.iter().min().unwrap().as_secs_f64() > 9.0);
+}

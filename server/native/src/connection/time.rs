@@ -1,0 +1,76 @@
+//! Time passes: deadlines, signs of life, and the age of a connection.
+
+use super::*;
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+    /// Does what is due, and sees to being woken for the next; true where the connection is to end.
+    pub(super) fn watch_time(&mut self, context: &mut Context<'_>) -> bool {
+        let earliest = self.deadlines.first().map(|&(deadline, _)| deadline);
+        if earliest.is_some_and(|deadline| deadline < self.timer_at) {
+            self.set_timer(earliest.unwrap_or(self.timer_at));
+        }
+        while self.timer.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            while let Some(&(deadline, place)) = self.deadlines.first() {
+                if deadline > now {
+                    break;
+                }
+                self.deadlines.pop_first();
+                self.guarded(place, Self::too_late);
+            }
+            self.shared.server.inbox.post_all(&mut self.events);
+            let Some(next) = self.look_after_peer(now, context) else {
+                return true;
+            };
+            let earliest = self.deadlines.first().map_or(next, |&(deadline, _)| deadline.min(next));
+            self.set_timer(earliest);
+        }
+        if self.is_pinged {
+            if let Some(ping) = &mut self.ping {
+                if ping.poll_pong(context).is_ready() {
+                    self.is_pinged = false;
+                }
+            }
+        }
+        false
+    }
+
+    pub(super) fn set_timer(&mut self, at: Instant) {
+        self.timer_at = at;
+        self.timer.as_mut().reset(at.into());
+    }
+
+    /// Keepalive and age; returns when to look again, None where the connection is to end.
+    pub(super) fn look_after_peer(&mut self, now: Instant, context: &mut Context<'_>) -> Option<Instant> {
+        let limits = &self.shared.server.limits;
+        if self.has_read.swap(false, Ordering::Relaxed) {
+            self.silent_since = now;
+            self.is_pinged = false;
+        }
+        let (keepalive, patience) = (limits.keepalive, limits.keepalive_timeout);
+        let mut next = if now < self.silent_since + keepalive {
+            self.silent_since + keepalive
+        } else if now >= self.silent_since + keepalive + patience {
+            return None;
+        } else {
+            if !self.is_pinged {
+                if let Some(ping) = &mut self.ping {
+                    self.is_pinged = ping.send_ping(Ping::opaque()).is_ok();
+                    let _ = ping.poll_pong(context);
+                }
+            }
+            self.silent_since + keepalive + patience
+        };
+        if let Some(limit) = self.age_limit {
+            if now < limit {
+                next = next.min(limit);
+            } else if now >= limit + limits.connection_age_grace {
+                return None;
+            } else {
+                next = next.min(limit + limits.connection_age_grace);
+                self.drain();
+            }
+        }
+        Some(next)
+    }
+}

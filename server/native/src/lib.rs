@@ -1,0 +1,29 @@
+//! The wire of Shoal outside the GIL: gRPC over HTTP/2 and TLS, handed to Python in lists of calls.
+//!
+//! `server` is what all connections share, `listener` accepts them, `connection` turns frames into calls and answers
+//! into frames. What Python is to hear goes by `inbox`, what it says comes by `hub`; `python` is the module it imports.
+#![warn(clippy::undocumented_unsafe_blocks)]
+#![cfg_attr(not(feature = "python"), allow(dead_code))]
+
+mod call;
+mod connection;
+mod hub;
+mod inbox;
+mod listener;
+mod load;
+mod message;
+mod metadata;
+mod oip;
+mod options;
+#[cfg(feature = "python")]
+mod python;
+#[cfg(feature = "python")]
+mod python_load;
+#[cfg(feature = "python")]
+mod python_oip;
+mod server;
+mod signal;
+mod statistics;
+mod status;
+mod timeout;
+mod tls;

@@ -1,0 +1,137 @@
+//! The quick reading of inference requests for Python.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+
+use crate::oip;
+use crate::python::Call;
+
+/// What is kept of forms seen before; a form is some hundred bytes.
+const MOST_FORMS: usize = 4096;
+/// A form with more than this is read anew each time, so that what is kept stays small.
+const MOST_FORM_BYTES: usize = 4096;
+
+/// Reads requests. What they have in common with one before is the same object as there.
+///
+/// `read` returns None for whatever is not plain, else the form, the id as a field of the answer, each input's bytes, and
+/// the size of the message.
+/// A form is (model, version, inputs as (name, datatype, shape), names of the outputs).
+#[pyclass(frozen, module = "shoal_native")]
+pub struct RequestReader {
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    forms: HashMap<Box<[u8]>, Py<PyTuple>>,
+    key: Vec<u8>,
+}
+
+type Request<'py> = (Bound<'py, PyTuple>, Bound<'py, PyBytes>, Bound<'py, PyList>, usize);
+
+#[pymethods]
+impl RequestReader {
+    #[new]
+    fn new() -> Self {
+        RequestReader {
+            known: Mutex::new(Known::default()),
+        }
+    }
+
+    /// Reads the message of a call, of whichever transport.
+    fn read<'py>(&self, py: Python<'py>, call: &Bound<'py, PyAny>) -> PyResult<Option<Request<'py>>> {
+        if let Ok(call) = call.cast::<Call>() {
+            return self.pieces(py, call.get().body());
+        }
+        let message = call.getattr(intern!(py, "message"))?;
+        self.pieces(py, message.cast::<PyBytes>()?.as_bytes())
+    }
+}
+
+impl RequestReader {
+    fn pieces<'py>(&self, py: Python<'py>, message: &[u8]) -> PyResult<Option<Request<'py>>> {
+        let Some(pieces) = oip::cut(message) else {
+            return Ok(None);
+        };
+        let Some(form) = self.form(py, message, &pieces)? else {
+            return Ok(None);
+        };
+        let id = PyBytes::new(py, &message[pieces.id]);
+        let raw = PyList::new(
+            py,
+            pieces.raw.into_iter().map(|range| PyBytes::new(py, &message[range])),
+        )?;
+        Ok(Some((form, id, raw, message.len())))
+    }
+
+    fn form<'py>(
+        &self,
+        py: Python<'py>,
+        message: &[u8],
+        pieces: &oip::Pieces,
+    ) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        // Never waited for: making objects may let another thread run, which would wait with the GIL in hand.
+        let Ok(mut known) = self.known.try_lock() else {
+            return read_form(py, message, pieces);
+        };
+        let Known { forms, key } = &mut *known;
+        key.clear();
+        let parts = [&pieces.model, &pieces.version]
+            .into_iter()
+            .chain(&pieces.inputs)
+            .chain(&pieces.outputs);
+        for part in parts {
+            key.extend_from_slice(&(part.len() as u32).to_le_bytes());
+            key.extend_from_slice(&message[part.clone()]);
+        }
+        key.push(pieces.inputs.len() as u8);
+        if let Some(form) = forms.get(key.as_slice()) {
+            return Ok(Some(form.bind(py).clone()));
+        }
+        let Some(form) = read_form(py, message, pieces)? else {
+            return Ok(None);
+        };
+        if key.len() <= MOST_FORM_BYTES {
+            if forms.len() >= MOST_FORMS {
+                forms.clear();
+            }
+            forms.insert(key.as_slice().into(), form.clone().unbind());
+        }
+        Ok(Some(form))
+    }
+}
+
+fn read_form<'py>(py: Python<'py>, message: &[u8], pieces: &oip::Pieces) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let (Some(model), Some(version)) = (
+        oip::text(pieces.model.clone(), message),
+        oip::text(pieces.version.clone(), message),
+    ) else {
+        return Ok(None);
+    };
+    let mut inputs = Vec::with_capacity(pieces.inputs.len());
+    for range in &pieces.inputs {
+        let Some(input) = oip::input(&message[range.clone()]) else {
+            return Ok(None);
+        };
+        let shape = PyTuple::new(py, input.shape)?;
+        inputs.push((PyString::new(py, input.name), PyString::new(py, input.datatype), shape).into_pyobject(py)?);
+    }
+    let mut outputs = Vec::with_capacity(pieces.outputs.len());
+    for range in &pieces.outputs {
+        let Some(name) = oip::output(&message[range.clone()]) else {
+            return Ok(None);
+        };
+        outputs.push(PyString::new(py, name));
+    }
+    let form = (
+        PyString::new(py, model),
+        PyString::new(py, version),
+        PyTuple::new(py, inputs)?,
+        PyTuple::new(py, outputs)?,
+    );
+    Ok(Some(form.into_pyobject(py)?))
+}

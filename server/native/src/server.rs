@@ -1,0 +1,248 @@
+//! What all connections of a listener share: routes, limits, counters, and the register of who is connected.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::hub::ConnectionShared;
+use crate::inbox::{Event, Inbox};
+use crate::options::{Kind, Limits, Route};
+use crate::statistics::Statistics;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub enum Phase {
+    Serving,
+    /// No new connections and calls; those under way go on.
+    Draining,
+    /// Nothing goes on.
+    Closed,
+}
+
+pub struct ServerShared {
+    pub limits: Limits,
+    pub routes: Vec<Route>,
+    by_path: HashMap<String, usize>,
+    pub inbox: Inbox,
+    pub statistics: Statistics,
+    /// Calls under way.
+    pub calls: AtomicUsize,
+    /// Bytes of messages in memory.
+    pub bytes: AtomicUsize,
+    pub phase: watch::Sender<Phase>,
+    register: Mutex<Register>,
+}
+
+#[derive(Default)]
+struct Register {
+    next_number: u64,
+    connections: HashMap<u64, Entry>,
+    /// Those that never called, the oldest first.
+    newcomers: BTreeSet<u64>,
+    /// Said once, when the last is gone.
+    stopped: bool,
+}
+
+#[derive(Default)]
+struct Entry {
+    shared: Option<Arc<ConnectionShared>>,
+    task: Option<AbortHandle>,
+}
+
+impl ServerShared {
+    pub fn new(limits: Limits, routes: Vec<Route>, bounds_s: &[f64]) -> io::Result<Self> {
+        let by_path = routes
+            .iter()
+            .enumerate()
+            .map(|(index, route)| (route.path.clone(), index))
+            .collect();
+        Ok(ServerShared {
+            statistics: Statistics::new(routes.len(), bounds_s),
+            limits,
+            routes,
+            by_path,
+            inbox: Inbox::new()?,
+            calls: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            phase: watch::Sender::new(Phase::Serving),
+            register: Mutex::new(Register::default()),
+        })
+    }
+
+    pub fn route(&self, path: &str) -> Option<(usize, Kind)> {
+        let &index = self.by_path.get(path)?;
+        Some((index, self.routes[index].kind))
+    }
+
+    /// Under which calls of unknown methods are counted.
+    pub fn other(&self) -> usize {
+        self.routes.len()
+    }
+
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Registers a connection; None where there are as many as may be, and none of them is a newcomer to make room.
+    pub fn admit(self: &Arc<Self>) -> Option<Place> {
+        let mut register = self.lock();
+        let mut evicted = None;
+        if register.connections.len() >= self.limits.connections {
+            let oldest = register.newcomers.pop_first()?;
+            // Its place is free at once, though its task ends a little later.
+            evicted = register.connections.remove(&oldest);
+        }
+        register.next_number += 1;
+        let number = register.next_number;
+        register.connections.insert(number, Entry::default());
+        register.newcomers.insert(number);
+        drop(register);
+        if let Some(task) = evicted.and_then(|entry| entry.task) {
+            task.abort();
+        }
+        Some(Place {
+            server: self.clone(),
+            number,
+        })
+    }
+
+    /// Knows what to abort; does so at once where the connection has lost its place meanwhile.
+    pub fn set_task(&self, number: u64, task: AbortHandle) {
+        match self.lock().connections.get_mut(&number) {
+            Some(entry) => entry.task = Some(task),
+            None => task.abort(),
+        }
+    }
+
+    pub fn set_shared(&self, shared: &Arc<ConnectionShared>) {
+        if let Some(entry) = self.lock().connections.get_mut(&shared.number) {
+            entry.shared = Some(shared.clone());
+        }
+    }
+
+    /// A connection has made its first call, and keeps its place from now on.
+    pub fn called(&self, number: u64) {
+        self.lock().newcomers.remove(&number);
+    }
+
+    pub fn connections(&self) -> usize {
+        self.lock().connections.len()
+    }
+
+    /// No new connections and calls; `Stopped` is posted when those there are have ended.
+    pub fn drain(&self) {
+        self.enter(Phase::Draining);
+        let register = self.lock();
+        let connected: Vec<_> = register
+            .connections
+            .values()
+            .filter_map(|entry| entry.shared.clone())
+            .collect();
+        drop(register);
+        for connection in connected {
+            connection.drain();
+        }
+        self.say_if_stopped(self.lock());
+    }
+
+    /// Ends all calls and connections now.
+    pub fn abort(&self) {
+        self.enter(Phase::Closed);
+        let tasks: Vec<_> = self
+            .lock()
+            .connections
+            .values_mut()
+            .filter_map(|entry| entry.task.take())
+            .collect();
+        for task in tasks {
+            task.abort();
+        }
+        self.say_if_stopped(self.lock());
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let later = *now < phase;
+            if later {
+                *now = phase;
+            }
+            later
+        });
+    }
+
+    fn leave(&self, number: u64) {
+        let mut register = self.lock();
+        register.newcomers.remove(&number);
+        register.connections.remove(&number);
+        self.say_if_stopped(register);
+    }
+
+    fn say_if_stopped(&self, mut register: MutexGuard<'_, Register>) {
+        if register.connections.is_empty() && !register.stopped && self.phase() != Phase::Serving {
+            register.stopped = true;
+            drop(register);
+            self.inbox.post(Event::Stopped);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Register> {
+        self.register.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place in the register, as long as it lives.
+pub struct Place {
+    pub server: Arc<ServerShared>,
+    pub number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.server.leave(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(connections: usize) -> Arc<ServerShared> {
+        let limits = Limits {
+            connections,
+            ..Limits::default()
+        };
+        Arc::new(ServerShared::new(limits, Vec::new(), &[]).unwrap())
+    }
+
+    #[test]
+    fn the_oldest_newcomer_makes_room_and_callers_do_not() {
+        let server = server(2);
+        let first = server.admit().unwrap();
+        let second = server.admit().unwrap();
+        server.called(first.number);
+        let third = server.admit().unwrap();
+        assert!(server.lock().connections.contains_key(&first.number), "it has called");
+        assert!(!server.lock().connections.contains_key(&second.number));
+        server.called(third.number);
+        assert!(server.admit().is_none());
+        drop(first);
+        assert!(server.admit().is_some());
+    }
+
+    #[test]
+    fn that_it_has_stopped_is_said_once_and_when_the_last_is_gone() {
+        let server = server(9);
+        let place = server.admit().unwrap();
+        server.drain();
+        assert!(server.inbox.take(9).is_empty());
+        drop(place);
+        server.abort();
+        assert!(matches!(
+            server.inbox.take(9).into_iter().collect::<Vec<_>>()[..],
+            [Event::Stopped]
+        ));
+    }
+}
