@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from shoal_server.batching.execution import Control, Runner
+from shoal_server.batching.executor import Executor
+from shoal_server.batching.quick import QuickExecutor
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.spec import Signature
 from shoal_testing.at_rest import batcher_of, on_loop
@@ -68,13 +70,16 @@ def gated(running: RunningServer, model: str) -> Iterator[GatedRunner]:
     """Put a gate, closed at first, before the newest version of a model; on leaving it is opened and taken away."""
     batcher = batcher_of(running, model)
     gate = GatedRunner(batcher.runner)
+    executor = batcher._executor  # noqa: SLF001 - what waits at a gate must not do so on the loop
+    threads = executor.threads if isinstance(executor, QuickExecutor) else executor
 
-    def put(runner: Runner) -> None:
+    def put(runner: Runner, runs_it: Executor) -> None:
         batcher.runner = runner
+        batcher._executor = runs_it  # noqa: SLF001
 
-    on_loop(running, lambda: put(gate))
+    on_loop(running, lambda: put(gate, threads))
     try:
         yield gate
     finally:
         gate.open()
-        on_loop(running, lambda: put(gate.inner))
+        on_loop(running, lambda: put(gate.inner, executor))

@@ -103,6 +103,17 @@ class BatchExecution:
         self.control = Control()
         self.report = Report()
 
+    @property
+    def form(self) -> object:
+        """What decides, besides the rows, how long the batch takes; None where it is not known to be alike."""
+        key = self.tickets[0].key
+        return None if key is None else (self._origin, key)
+
+    @property
+    def rows(self) -> int:
+        """How many rows go in, padding not counted."""
+        return sum([ticket.rows for ticket in self.tickets])
+
     def __call__(self) -> Report:
         """Run the batch and answer every member."""
         try:

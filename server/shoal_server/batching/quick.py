@@ -1,0 +1,107 @@
+"""Batches that are over sooner than a thread could take them up run where they are decided: on the loop.
+
+A batch of a small model computes for tens of microseconds. Handing it to a thread and back costs more than that, most
+of it for the interpreter's lock, and the loop has nothing else to do meanwhile than to wait for that lock.
+
+What is known to be quick is known from runs on threads, form by form (the shapes without rows, of one loaded version)
+and size by size. So no batch runs on the loop of which that is not known, and one that takes far too long nevertheless
+sends its form back to the threads, for longer each time.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from shoal_server.batching.execution import BatchExecution, Report
+from shoal_server.batching.executor import Execution, Executor
+
+T = TypeVar("T")
+
+QUICK_S: Final = 0.0005
+"""What the loop may be kept from everything else by one batch; to have a thread do it costs about a third of that."""
+MUCH_TOO_LONG_S: Final = 8 * QUICK_S
+SEEN: Final = 8
+_MOST_SEEN: Final = 1 << 12
+_MOST_FORMS: Final = 1024
+
+
+class _Form:
+    __slots__ = ("needed", "sizes")
+
+    def __init__(self) -> None:
+        self.needed = SEEN
+        self.sizes: dict[int, tuple[int, float]] = {}
+        """Runs seen and the time of the quickest, by the number of bits that the rows take."""
+
+
+class Quick:
+    """Which batches are known to be quick. Pure.
+
+    The quickest of ``SEEN`` runs tells: what they compute is the same, and all that a busy machine does is to add.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[object, _Form] = OrderedDict()
+
+    def is_quick(self, form: object, rows: int) -> bool:
+        """Whether batches of about so many rows have been seen to be quick."""
+        known = self._known.get(form)
+        if known is None:
+            return False
+        seen, quickest_s = known.sizes.get(rows.bit_length(), (0, 0.0))
+        return seen >= known.needed and quickest_s <= QUICK_S
+
+    def learn(self, form: object, rows: int, took_s: float) -> None:
+        """Take note of a run, wherever it was."""
+        known = self._known.get(form)
+        if known is None:
+            known = self._known[form] = _Form()
+            if len(self._known) > _MOST_FORMS:
+                self._known.popitem(last=False)
+        if took_s > MUCH_TOO_LONG_S and self.is_quick(form, rows):
+            known.needed = min(2 * known.needed, _MOST_SEEN)
+            known.sizes.clear()
+            return
+        seen, quickest_s = known.sizes.get(rows.bit_length(), (0, took_s))
+        known.sizes[rows.bit_length()] = (min(seen + 1, _MOST_SEEN), min(quickest_s, took_s))
+
+
+class _Over:
+    """An execution that ran before it could be abandoned."""
+
+    def abandon(self) -> None:
+        """Do nothing: it is over."""
+
+
+_OVER: Final = _Over()
+
+
+class QuickExecutor:
+    """Runs what is known to be quick on the loop, and everything else on threads. Loop only."""
+
+    def __init__(self, threads: Executor, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self.threads = threads
+        self._call_soon = call_soon
+        self._quick = Quick()
+
+    def submit(self, work: Callable[[], T], done: Callable[[T], None]) -> Execution:
+        """Run ``work``, here or on a thread, then ``done`` with its result on the loop."""
+        form, rows = (work.form, work.rows) if isinstance(work, BatchExecution) else (None, 0)
+        if form is None:
+            return self.threads.submit(work, done)
+
+        def over(result: T) -> None:
+            self._learn(form, rows, result)
+            done(result)
+
+        if not self._quick.is_quick(form, rows):
+            return self.threads.submit(work, over)
+        result = work()
+        self._call_soon(lambda: over(result))
+        return _OVER
+
+    def _learn(self, form: object, rows: int, report: object) -> None:
+        assert isinstance(report, Report), "that is what an execution returns"
+        if len(report.runs) == 1 and not report.bugs:
+            run = report.runs[0]
+            self._quick.learn(form, rows, (run.input_ns + run.infer_ns + run.output_ns) / 1e9)
