@@ -17,7 +17,7 @@ from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.ports import LoadedModel
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.options import FairnessOptions
-from shoal_server.tensors.spec import Tensor
+from shoal_server.tensors.spec import PlainTensors, Tensor
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class InferenceRequest:
 
     model: str
     version: str
-    tensors: Sequence[Tensor]
+    tensors: Sequence[Tensor] | PlainTensors
     outputs: Sequence[str]
     size_bytes: int
     deadline_s: float | None = None

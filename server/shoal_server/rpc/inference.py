@@ -10,7 +10,9 @@ from shoal_server.rpc.caller import CallerOf
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
 from shoal_server.rpc.failure import fail, fail_by_bug
-from shoal_server.service import Admission, InferenceService
+from shoal_server.rpc.plain import PlainReader
+from shoal_server.service import Admission, InferenceRequest, InferenceService
+from shoal_server.tensors.spec import PlainTensors
 from shoal_server.transport.port import Call, Trace
 
 _MOST_NOTED: Final = 120  # characters
@@ -37,10 +39,17 @@ class _CallResponder:
 class InferenceHandler:
     """Handles ModelInfer calls, list by list, on the loop."""
 
-    def __init__(self, service: InferenceService, encoder: ResponseEncoder, caller_of: CallerOf | None = None) -> None:
+    def __init__(
+        self,
+        service: InferenceService,
+        encoder: ResponseEncoder,
+        caller_of: CallerOf | None,
+        read_plain: PlainReader,
+    ) -> None:
         self._caller_of = caller_of
         self._service = service
         self._encoder = encoder
+        self._read_plain = read_plain
 
     def handle(self, calls: Sequence[Call]) -> None:
         """Admit or refuse each call, then let the batchers form their batches."""
@@ -54,16 +63,24 @@ class InferenceHandler:
         self._service.flush()
 
     def _admit(self, call: Call) -> None:
-        message = call.message
-        request = parse(message)
         trace = call.trace
-        if trace is not None:
-            note_asked(trace, request)
-        domain = decode(request, len(message), call.deadline_s)
-        domain.trace = trace
+        # A trace tells what was asked by protobuf's message, and few calls are traced.
+        plain = self._read_plain(call) if trace is None else None
+        if plain is not None:
+            (model, version, inputs, outputs), own, data, size_bytes = plain
+            tensors = PlainTensors(inputs, data)
+            domain = InferenceRequest(model, version, tensors, outputs, size_bytes, call.deadline_s)
+            responder = _CallResponder(call, self._encoder, own, outputs)
+        else:
+            message = call.message
+            request = parse(message)
+            if trace is not None:
+                note_asked(trace, request)
+            domain = decode(request, len(message), call.deadline_s)
+            domain.trace = trace
+            responder = _CallResponder(call, self._encoder, id_field(request.id), tuple(domain.outputs))
         if self._caller_of is not None:
             domain.caller = self._caller_of(call)
-        responder = _CallResponder(call, self._encoder, id_field(request.id), tuple(domain.outputs))
         admission = self._service.infer(domain, responder)
         if trace is not None:
             note_admitted(trace, admission)

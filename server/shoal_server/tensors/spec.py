@@ -32,6 +32,20 @@ class Tensor(NamedTuple):
     data: bytes
 
 
+InputForm = tuple[str, str, Shape]
+"""Name, element type and shape of an input as a caller sent it."""
+
+
+class PlainTensors(NamedTuple):
+    """The same as tensors, of which only the data differ from request to request; ``inputs`` and ``data`` are as long.
+
+    Requests of one form share the object ``inputs``.
+    """
+
+    inputs: tuple[InputForm, ...]
+    data: list[bytes]
+
+
 class Value(NamedTuple):
     """One checked input: ``prod(shape)`` elements in ``payload``."""
 
@@ -146,7 +160,7 @@ class Signature:
         required = frozenset(index for index, spec in enumerate(self.inputs) if not spec.optional)
         object.__setattr__(self, "_required", required)
 
-    def check(self, tensors: Sequence[Tensor]) -> Checked:
+    def check(self, tensors: Sequence[Tensor] | PlainTensors) -> Checked:
         """Hold a request's inputs against the signature.
 
         Most requests look like one before: for a form seen to be right, only the sizes are compared.
@@ -154,6 +168,13 @@ class Signature:
         Raises:
             InvalidRequest: an input is missing, unknown, sent twice, or is not what its spec takes.
         """
+        if isinstance(tensors, PlainTensors):
+            inputs, data = tensors
+            known = self._known.get(inputs)
+            if known is not None and known.sizes_bytes == [len(elements) for elements in data]:
+                values = tuple([Value(shape, elements) for (_, _, shape), elements in zip(inputs, data, strict=True)])
+                return Checked(values, known.rows, known.key)
+            tensors = [Tensor(*form, elements) for form, elements in zip(inputs, data, strict=True)]
         form = tuple([tensor[:3] for tensor in tensors])
         known = self._known.get(form)
         if known is not None and known.sizes_bytes == [len(tensor.data) for tensor in tensors]:
