@@ -4,9 +4,12 @@ import random
 import zlib
 from collections.abc import Generator, Iterator
 
+import grpc.aio
 import hypothesis
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+
+from shoal_testing import server
 
 # How long an example takes is no property of the code on a busy machine; the time limit per test catches what hangs.
 hypothesis.settings.register_profile("shoal", deadline=None, print_blob=True)
@@ -14,12 +17,14 @@ hypothesis.settings.load_profile("shoal")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--transport", default="auto", help="what carries the calls of servers: native or grpcio")
     parser.addoption("--seed", type=int, help="repeat a run: the seed that it printed")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed of the run before xdist copies the options to its workers and before Hypothesis reads its own."""
+    server.transport = config.option.transport
     if config.option.seed is None:
         config.option.seed = random.SystemRandom().getrandbits(32)
     if config.option.hypothesis_seed is None:
@@ -36,6 +41,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed:
         report.sections.append(("Randomness", f"repeat with --seed {item.config.option.seed}"))
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _aio_clients_end_without_waiting() -> None:
+    """The last object of grpc.aio that goes joins a thread, on the loop; so one of ours stays to the end."""
+    grpc.aio.init_grpc_aio()
 
 
 @pytest.fixture

@@ -102,20 +102,19 @@ def test_odd_framing_of_a_message_is_an_error_of_that_call_alone(server: Running
     compressed_without_encoding = b"\x01" + grpc_message(VALID)[1:]
     with RawHttp2(server.address) as connection:
         for body, status in [
-            (compressed_without_encoding, b"13"),
-            (b"\x00\xff\xff\xff\xff", b"8"),
-            (b"\x00\x7f\xff\xff\xffabc", b"8"),
-            (grpc_message(VALID), b"0"),
-            (grpc_message(VALID) * 2, b"0"),
-            (grpc_message(VALID) + b"\x00\x00", b"0"),
+            (compressed_without_encoding, 13),
+            (b"\x00\xff\xff\xff\xff", 8),
+            (b"\x00\x7f\xff\xff\xffabc", 8),
+            (grpc_message(VALID), 0),
+            (grpc_message(VALID) * 2, 0),
+            (grpc_message(VALID) + b"\x00\x00", 0),
         ]:
             stream = connection.begin(INFER)
             connection.write(stream, body, end=True)
-            if status == b"0":
+            if status == 0:
                 connection.read_until(DATA, stream)
             else:
-                trailers = connection.read_until(HEADERS, stream)
-                assert b"grpc-status" + bytes([len(status)]) + status in trailers, trailers
+                assert connection.status(stream) == status
 
 
 @pytest.mark.parametrize(
@@ -133,7 +132,7 @@ def test_a_header_that_cannot_be_read_is_an_error_of_that_call_alone(
     with RawHttp2(server.address) as connection:
         stream = connection.begin(INFER, header)
         connection.write(stream, grpc_message(VALID), end=True)
-        assert b"grpc-status" in connection.read_until(HEADERS, stream)
+        assert connection.status(stream) in range(17)
         stream = connection.begin(INFER, ("grpc-timeout", "99999999H"))
         connection.write(stream, grpc_message(VALID), end=True)
         assert connection.read_until(DATA, stream)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from shoal_server.rpc.stream import MOST_IN_FLIGHT
-from shoal_testing.at_rest import batcher_of, eventually, held, on_loop, tasks, wait_until_held
+from shoal_testing.at_rest import batcher_of, eventually, held, on_loop, wait_until_held
 from shoal_testing.caller import INFER, Caller, request_of
 from shoal_testing.chaos_proxy import Faults, chaos_proxy
 from shoal_testing.gated import gated
@@ -17,7 +17,7 @@ READERS = 8
 
 
 def test_callers_who_do_not_read_their_answers_hold_no_place_and_leave_without_a_trace(
-    server: RunningServer, idle_tasks: int, caller: Caller
+    server: RunningServer, caller: Caller
 ) -> None:
     message = grpc_message(request_of("vector", x=LARGE).SerializeToString())
     connections = []
@@ -28,7 +28,6 @@ def test_callers_who_do_not_read_their_answers_hold_no_place_and_leave_without_a
         connection.read_until(DATA, stream)
         connections.append(connection)
     wait_until_held(server, requests=0)
-    assert tasks(server) >= idle_tasks + READERS, "their answers are not written"
     for _ in range(50):
         assert caller.infer(SMALL).status == "OK"
     for connection in connections:

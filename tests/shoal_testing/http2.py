@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Self
 
+from hpack import Decoder
+
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
@@ -62,6 +64,8 @@ class RawHttp2:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._streams = 1
         self._answered: set[int] = set()
+        self._decoder = Decoder()
+        self._fields: dict[int, dict[bytes, bytes]] = {}
         self._stream_window = self._window = 65_535
         self.send(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, window_bytes)))
 
@@ -95,6 +99,9 @@ class RawHttp2:
         """Answer settings and pings, and take note of windows and of who has had data."""
         if kind == DATA:
             self._answered.add(stream)
+        if kind == HEADERS:
+            fields = self._fields.setdefault(stream, {})
+            fields.update((bytes(name), bytes(value)) for name, value in self._decoder.decode(payload, raw=True))
         if kind == WINDOW_UPDATE:
             more = int.from_bytes(payload, "big")
             self._window += 0 if stream else more
@@ -135,6 +142,16 @@ class RawHttp2:
             self._heed(found, flags, where, payload)
             if found == kind and stream in (None, where):
                 return payload
+
+    def status(self, stream: int) -> int:
+        """Return the status of a call, as soon as it has one."""
+        while b"grpc-status" not in self._fields.get(stream, {}):
+            self._heed(*self.read())
+        return int(self._fields[stream][b"grpc-status"])
+
+    def field(self, stream: int, name: str) -> str:
+        """Return a header or trailer of a call that has come."""
+        return self._fields[stream][name.encode()].decode()
 
     def read_answers(self, streams: Iterable[int]) -> None:
         """Skip what comes until each of these streams has had data, now or before.

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from shoal_testing import server as testing
+
 WAIT_S: Final = 15.0
 _ADDRESS: Final = re.compile(r"\bready on (\S+:\d+)")
 
@@ -88,7 +90,7 @@ class ServerProcess:
 @contextmanager
 def server_process(*arguments: str | Path, folder: Path) -> Iterator[ServerProcess]:
     """Run `shoal serve` with these arguments on any free port; what still runs at the end is killed."""
-    server = ServerProcess(*arguments, "--address", "127.0.0.1:0", folder=folder)
+    server = ServerProcess(*arguments, "--address", "127.0.0.1:0", "--transport", testing.transport, folder=folder)
     try:
         yield server
     finally:

@@ -15,6 +15,9 @@ from shoal_server.config import Settings
 
 WAIT_S = 15.0
 
+transport = "auto"
+"""What carries the calls of all servers in this run; the option `--transport` of pytest sets it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
@@ -34,7 +37,7 @@ def running_server(
     ``ready_s`` bounds how long the models may take to load. On leaving, the server is drained, and that everything it
     counted is back at zero is asserted.
     """
-    settings = Settings.model_validate({"models": models, "address": "127.0.0.1:0", **sections})
+    settings = Settings.model_validate({"models": models, "address": "127.0.0.1:0", "transport": transport, **sections})
     started: Future[RunningServer] = Future()
     ended: Future[None] = Future()
     leave = threading.Event()

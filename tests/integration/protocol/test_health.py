@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +19,11 @@ from shoal.health import health_pb2 as ours
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.runtime import OrtLoader
 from shoal_server.runtime.ort_model import OrtModel
-from shoal_server.transport.grpcio import GrpcioTransport
+from shoal_server.transport.port import Transport
 from shoal_testing import models
 from shoal_testing.gated import gated
 from shoal_testing.server import RunningServer, running_server
+from shoal_testing.transports import transport_classes
 from shoal_testing.triton import eventually, rows, save_held, status
 from shoal_testing.wire import HEALTH, Answers, Wire
 
@@ -209,12 +210,15 @@ def test_a_server_that_loads_its_first_models_is_live_and_not_ready(
 ) -> None:
     listening: Future[str] = Future()
     may_load, over = threading.Event(), threading.Event()
-    start, load = GrpcioTransport.start, OrtLoader.load
+    load = OrtLoader.load
 
-    async def told(transport: GrpcioTransport) -> str:
-        address = await start(transport)
-        listening.set_result(address)
-        return address
+    def telling(start: Callable[[Transport], Awaitable[str]]) -> Callable[[Transport], Awaitable[str]]:
+        async def told(transport: Transport) -> str:
+            address = await start(transport)
+            listening.set_result(address)
+            return address
+
+        return told
 
     def held(loader: OrtLoader, definition: ModelDefinition, version: int, warming: Callable[[], None]) -> OrtModel:
         assert may_load.wait(WITHIN_S)
@@ -224,7 +228,8 @@ def test_a_server_that_loads_its_first_models_is_live_and_not_ready(
         with running_server(folder):
             assert over.wait(WITHIN_S)
 
-    monkeypatch.setattr(GrpcioTransport, "start", told)
+    for transport in transport_classes():
+        monkeypatch.setattr(transport, "start", telling(transport.start))
     monkeypatch.setattr(OrtLoader, "load", held)
     with ThreadPoolExecutor(1) as threads:
         serving = threads.submit(serve)

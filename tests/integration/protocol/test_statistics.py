@@ -128,7 +128,7 @@ def test_a_member_that_fails_is_a_failure_and_no_inference(client: InferenceServ
 def test_requests_that_expire_or_leave_in_the_line_are_failures(client: InferenceServerClient) -> None:
     for _ in range(2):
         with pytest.raises(InferenceServerException):
-            client.infer("held", [rows(1)], client_timeout=0.02)
+            client.infer("held", [rows(1)], client_timeout=0.2)  # long enough to get into the line
     counts = Counts(client, "held", settled=2)
     assert (counts.fail, counts.success, counts.inference_count, counts.execution_count) == (2, 0, 0, 0)
     assert counts.ns("fail") > 0

@@ -95,7 +95,8 @@ def test_openssl_is_cut_off_without_a_valid_certificate(served: TrustedServer, k
     # In TLS 1.2 the server looks at the certificate before the handshake ends, so openssl itself sees the refusal.
     code, talk = openssl(served, SHOWN[kind](served.authority), "-tls1_2")
     assert code != 0, talk
-    assert "unexpected eof" in talk, talk
+    # grpcio hangs up without a word; the native transport says in an alert what it is that it does not like.
+    assert "unexpected eof" in talk or "alert" in talk, talk
 
 
 def openssl(served: TrustedServer, pair: Pair | None, *more: str) -> tuple[int, str]:
