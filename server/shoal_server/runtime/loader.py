@@ -20,6 +20,7 @@ from shoal_server.runtime.onnx_file import stored_texts
 from shoal_server.runtime.opening import open_session
 from shoal_server.runtime.ort_model import Origin, OrtModel
 from shoal_server.runtime.ort_session import OrtSession
+from shoal_server.runtime.quiet import Quiet
 from shoal_server.runtime.run_control import TimeLimit, Unlimited, Watchdog
 from shoal_server.runtime.sizing import QUICK_S, WORTH_TRYING_S, Sizing, choose, quick, sized, threads_worth_trying
 from shoal_server.runtime.warmup import run_warmup
@@ -44,6 +45,7 @@ class OrtLoader:
         self._cpus = cpus
         self._clock = clock or MonotonicClock()
         self._watchdog = Watchdog(_TRIALS_LIMIT_S)
+        self._quiet = Quiet()
 
     def load(self, definition: ModelDefinition, version: int, warming: Callable[[], None]) -> OrtModel:
         """Load, find out about and warm up one version; ``warming`` is called before the last of these.
@@ -74,18 +76,22 @@ class OrtLoader:
             return f"it cannot be read: {unread(error)}"
 
     def _load(self, definition: ModelDefinition, origin: Origin, warming: Callable[[], None]) -> OrtModel:
-        path = origin.path
-        session = _open(definition, path, definition.runtime.intra_op_threads or 1)
+        path, size_bytes = origin.path, origin.files.size_bytes
+        threads = definition.runtime.intra_op_threads or 1
+        if threads == 1:
+            session = self._quiet.do(size_bytes, lambda: _open(definition, path, 1))
+        else:
+            session = _open(definition, path, threads)
         with self._watchdog.limit() as limit:
-            finding, recipe = self._find_batching(definition, path, session, limit)
-            session, sizing = self._size(definition, origin, session, finding, recipe, limit)
-            timings = self._timings(definition, session, finding, recipe, limit)
-        files = digests(path, alone=len(origin.files.files) == 1)
+            finding, recipe = self._quiet.do(size_bytes, lambda: self._find_batching(definition, path, session, limit))
+            chosen, sizing = self._size(definition, origin, session, finding, recipe, limit)
+            # At the priority of those who will run it, since deadlines are judged by these; it takes 0.1 s.
+            timings = self._timings(definition, chosen, finding, recipe, limit)
+        files = self._quiet.do(size_bytes, lambda: digests(path, alone=len(origin.files.files) == 1))
         warming()
-        specs = [tensor.spec for tensor in session.inputs]
-        for warmup in definition.warmups:
-            run_warmup(warmup, specs, lambda arrays: session.run(arrays, Unlimited()))
-        return OrtModel(session, finding, sizing, origin, files, timings)
+        if definition.warmups:
+            self._quiet.do(size_bytes, lambda: _warm_up(definition, chosen))
+        return OrtModel(chosen, finding, sizing, origin, files, timings)
 
     def _find_batching(
         self, definition: ModelDefinition, path: Path, session: OrtSession, limit: TimeLimit
@@ -129,12 +135,13 @@ class OrtLoader:
         limit: TimeLimit,
     ) -> tuple[OrtSession, Sizing]:
         """Return the session with as many threads as help, which may be another one."""
+        size_bytes = origin.files.size_bytes
         alone = session, sized(self._cpus, definition.runtime.intra_op_threads or 1)
         if recipe is None or definition.runtime.intra_op_threads:
             return alone
         try:
             inputs = recipe.draw(np.random.default_rng(0), Profile.ORDINARY, 1)
-            run_s = self._time(_within(limit, session), inputs, WORTH_TRYING_S)
+            run_s = self._quiet.do(size_bytes, lambda: self._time(_within(limit, session), inputs, WORTH_TRYING_S))
             if run_s <= QUICK_S:
                 rows = min(definition.batching.max_rows, _MOST_TIMED_ROWS) if finding.batched else 1
                 full = recipe.draw(np.random.default_rng(0), Profile.ORDINARY, rows)
@@ -142,10 +149,10 @@ class OrtLoader:
                 if small is not None:
                     return session, small
             threads = threads_worth_trying(self._cpus, run_s)
-            if threads == 1 or origin.files.size_bytes > _SECOND_SESSION_LIMIT_BYTES:
+            if threads == 1 or size_bytes > _SECOND_SESSION_LIMIT_BYTES:
                 return alone
             parallel = _open(definition, origin.path, threads)
-            parallel_run_s = self._time(_within(limit, parallel), inputs)
+            parallel_run_s = self._quiet.do(size_bytes, lambda: self._time(_within(limit, parallel), inputs))
         except (ExecutionFailed, _OutOfTimeError):
             return alone
         chosen = choose(self._cpus, run_s, threads, parallel_run_s)
@@ -210,6 +217,12 @@ def _open(definition: ModelDefinition, path: Path, threads: int) -> OrtSession:
         agree("input", session.inputs, definition.inputs, has_rows=has_rows),
         agree("output", session.outputs, definition.outputs, has_rows=has_rows),
     )
+
+
+def _warm_up(definition: ModelDefinition, session: OrtSession) -> None:
+    specs = [tensor.spec for tensor in session.inputs]
+    for warmup in definition.warmups:
+        run_warmup(warmup, specs, lambda arrays: session.run(arrays, Unlimited()))
 
 
 def _within(limit: TimeLimit, session: OrtSession) -> Execute:
