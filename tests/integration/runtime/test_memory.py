@@ -16,6 +16,8 @@ from shoal_server.tensors.datatype import DataType
 from shoal_testing import models
 
 MODEL_MB = 32  # in weights of 4 MB, which the C library would keep for itself
+LOADS = 6
+KEPT_MB = 64  # what the C library may keep at the end of the memory of a thread other than the first, for its next use
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc"
@@ -44,11 +46,11 @@ def test_a_closed_model_has_given_its_memory_back_though_somebody_still_knows_it
     loader = OrtLoader(1.0)
     before_mb = resident_mb()
     known: list[OrtModel] = []
-    for _ in range(3):
+    for _ in range(LOADS):
         known.append(loader.load(definition, 1, lambda: None))
         assert resident_mb() - before_mb > MODEL_MB / 2
         known[-1].close()
-    assert resident_mb() - before_mb < MODEL_MB / 2
+    assert resident_mb() - before_mb < KEPT_MB
 
 
 def test_a_load_that_failed_leaves_nothing_though_the_failure_is_kept(definition: ModelDefinition) -> None:
@@ -56,8 +58,8 @@ def test_a_load_that_failed_leaves_nothing_though_the_failure_is_kept(definition
     wrong = replace(definition, outputs=(DeclaredTensor("y", DataType.INT64, (1000,)),))
     before_mb = resident_mb()
     kept: list[LoadFailed] = []
-    for _ in range(3):
+    for _ in range(LOADS):
         with pytest.raises(LoadFailed) as failed:
             loader.load(wrong, 1, lambda: None)
         kept.append(failed.value)
-    assert resident_mb() - before_mb < MODEL_MB / 2
+    assert resident_mb() - before_mb < KEPT_MB
