@@ -13,7 +13,7 @@ NATIVE := .venv/.native
 WHEELS := .venv/wheels
 WORKERS ?= 2
 SERVE_ARGS ?=
-BENCH_ARGS ?=
+BENCH_ARGS ?= echo
 PYTEST_ARGS ?=
 TAG ?= shoal:latest
 
@@ -159,7 +159,7 @@ generate: $(READY)  ## write the Python code of the proto files again
 	$(BIN)/python proto/generate.py
 
 .PHONY: bench
-bench: $(READY) $(NATIVE)  ## the benchmarks (BENCH_ARGS="...")
+bench: $(READY) $(NATIVE)  ## the ratio to a bare echo, or another benchmark (BENCH_ARGS="run steady")
 	$(BIN)/python -m shoal_bench $(BENCH_ARGS)
 
 # The long ones have no limit per test: how long they run is what they are asked for.

@@ -14,8 +14,8 @@ _OPSET: Final = 17
 _IR_VERSION: Final = 9
 
 
-def write_tiny(folder: Path) -> None:
-    """Write the model into a repository folder, as ``tiny/1/model.onnx``; its weights are the same each time."""
+def tiny_model() -> onnx.ModelProto:
+    """Return the model; its weights are the same each time."""
     weights = np.random.default_rng(0)
     nodes, tensors = [], []
     last = "input"
@@ -38,7 +38,11 @@ def write_tiny(folder: Path) -> None:
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["rows", WIDTHS[-1]])],
         tensors,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+
+
+def write_tiny(folder: Path) -> None:
+    """Write the model into a repository folder, as ``tiny/1/model.onnx``."""
     version = folder / NAME / "1"
     version.mkdir(parents=True)
-    onnx.save(model, version / "model.onnx")
+    onnx.save(tiny_model(), version / "model.onnx")

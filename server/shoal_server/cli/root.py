@@ -19,6 +19,7 @@ SUMMARIES: Final[Mapping[str, str]] = {
     "infer": "Run a model of a server once.",
     "certs": "Make certificates to try things with, or show one.",
     "config": "Print the configuration in force and its origins.",
+    "bench": "Load-test a server: rates, latencies, capacity.",
     "doctor": "Tell what is installed here and what would be slow.",
     "version": "Print the version.",
 }
@@ -72,7 +73,8 @@ def _root(arguments: Sequence[str]) -> typer.Typer:
             if group is not None:  # it has commands of its own
                 root.add_typer(group, name=name, help=help_of(module.command))
             else:
-                root.command(name, help=help_of(module.command))(module.command)
+                settings = getattr(module, "context_settings", None)
+                root.command(name, help=help_of(module.command), context_settings=settings)(module.command)
         else:
             root.command(name, help=summary)(_not_typed)
     return root

@@ -1,0 +1,1 @@
+"""The sub-commands: each module adds its own arguments and carries them out."""

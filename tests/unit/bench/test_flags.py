@@ -1,0 +1,129 @@
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shoal_bench.arrivals import Poisson, Trace
+from shoal_bench.capacity import Found
+from shoal_bench.commands.capacity import found_line
+from shoal_bench.commands.load_flags import add_load_flags, arrays_of, configuration, scenario_of
+from shoal_bench.engines import engine_named
+from shoal_bench.order import Closed
+from shoal_bench.processes import ProcessEngine
+from shoal_bench.scenario import ScenarioError
+
+
+def parsed(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_load_flags(parser)
+    return parser.parse_args(arguments)
+
+
+def test_flags_change_what_they_name_and_nothing_else() -> None:
+    scenario = scenario_of(parsed("steady", "--rate", "40", "--model", "m", "--window-s", "1", "--until-limit"))
+    assert scenario.load == Poisson(40)
+    assert scenario.models == ("m",)
+    assert (scenario.measuring.window_s, scenario.measuring.until_limit, scenario.measuring.warm_up_s) == (1, True, 2)
+
+
+def test_a_rate_that_is_given_needs_no_capacity() -> None:
+    assert scenario_of(parsed("overload_3x")).of_capacity == 3
+    assert scenario_of(parsed("overload_3x", "--rate", "500")).of_capacity == 0
+    assert scenario_of(parsed("steady", "--concurrency", "3")).load == Closed(3)
+
+
+def test_a_trace_is_played_as_fast_as_asked(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("0\n1\n")
+    assert scenario_of(parsed("steady", "--trace", str(tmp_path / "t"), "--speed", "4")).load == Trace((0, 1), 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["steady", "--rate", "0"], "rate is positive"),
+        (["steady", "--concurrency", "0"], "at least 1"),
+        (["steady", "--processes", "0"], "processes is 1 to 64"),
+        (["steady", "--window-s", "-1"], "positive"),
+        (["steady", "--speed", "2"], "--speed is for a --trace"),
+        (["steady", "--trace", "gone"], "No such file"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused(arguments: list[str], words: str) -> None:
+    with pytest.raises(ScenarioError, match=words):
+        scenario_of(parsed(*arguments))
+
+
+def test_a_record_tells_the_flags_that_were_given() -> None:
+    told = configuration(parsed("steady", "--rate", "40", "--input", "x.npz"))
+    assert (told["rate"], told["input"], told["scenario"]) == (40, "x.npz", "steady")
+    assert "seed" not in told
+
+
+def test_arrays_are_read_from_json_and_npz(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"x": [[1, 2]], "t": ["a", "b"]}')
+    np.savez(tmp_path / "a.npz", x=np.zeros((1, 2), np.float32))
+    assert arrays_of(None) is None
+    found = arrays_of(tmp_path / "a.json")
+    assert found is not None
+    assert found["x"].tolist() == [[1, 2]]
+    assert found["t"].dtype.kind == "O"
+    zipped = arrays_of(tmp_path / "a.npz")
+    assert zipped is not None
+    assert zipped["x"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", b"[1, 2]"),
+        ("a.json", b"{"),
+        ("b.json", b'{"x": [[1], [1, 2]]}'),
+        ("c.json", b"\xff"),
+        ("a.npz", b"no zip"),
+    ],
+)
+def test_arrays_that_cannot_be_read_are_refused(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ScenarioError, match=name):
+        arrays_of(tmp_path / name)
+
+
+class Generator:
+    """A load generator of somebody's own."""
+
+    def start(self, order: object) -> Any:  # noqa: ANN401
+        raise NotImplementedError(order)
+
+
+def test_another_engine_is_plugged_in_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(engine_named("python"), ProcessEngine)
+    monkeypatch.setattr(argparse, "Generator", Generator, raising=False)
+    assert isinstance(engine_named("argparse:Generator"), Generator)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("rust", "there is no engine 'rust'"),
+        ("gone_module:Engine", "cannot be had"),
+        ("argparse:Engine", "cannot be had"),
+        ("builtins:dict", "is no engine"),
+    ],
+)
+def test_an_engine_that_is_none_is_refused(name: str, words: str) -> None:
+    with pytest.raises(ScenarioError, match=words):
+        engine_named(name)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Found(None, at_least=False), "no rate from 1/s on holds"),
+        (Found(100.0, at_least=False), "capacity 100.0/s at p99 <= 20 ms"),
+        (Found(100.0, at_least=True), "capacity >= 100.0/s at p99 <= 20 ms. THE LOAD GENERATOR WAS THE LIMIT"),
+    ],
+)
+def test_a_search_says_whose_limit_it_found(found: Found, words: str) -> None:
+    assert found_line(found, 20).startswith(words)
