@@ -10,6 +10,7 @@ BIN := .venv/bin
 BOOTSTRAPPED := .venv/.bootstrapped
 READY := .venv/.ready
 NATIVE := .venv/.native
+INTEROP := .venv/interop/.ready
 WHEELS := .venv/wheels
 WORKERS ?= 2
 SERVE_ARGS ?=
@@ -129,6 +130,17 @@ test-native: $(READY) $(NATIVE)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --transport grpcio \
 		tests/integration/protocol tests/faults $(PYTEST_ARGS)
 	cargo test --quiet --locked --release --no-default-features --manifest-path server/native/Cargo.toml
+
+.PHONY: interop
+interop: $(READY) $(NATIVE) $(INTEROP)  ## install grpc-js into .venv/interop and call both transports by it (needs npm)
+	$(BIN)/python -m pytest tests/interop $(PYTEST_ARGS)
+
+# Once it is there, `make test` uses it too. Nothing of what npm installs is run while it is installed.
+$(INTEROP): tests/interop/grpc_js/package.json tests/interop/grpc_js/package-lock.json | $(READY)
+	@command -v npm >/dev/null || { echo "this needs node and npm" >&2; exit 1; }
+	@mkdir -p $(@D) && cp $^ $(@D)
+	@npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
 
 .PHONY: test-unit
 test-unit: $(READY)  ## the tests without sockets and files: unit, property and sim
