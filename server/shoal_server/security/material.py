@@ -1,6 +1,8 @@
 """The PEM files of a listener: reading them, and finding what is wrong with them before a handshake does."""
 
 import hashlib
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -119,7 +121,10 @@ def checked(files: TlsFiles, contents: Contents, now_epoch_s: float) -> Material
 
 def _bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        # Without O_NONBLOCK, a named pipe would hold whoever opens it until somebody writes.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UnusableMaterial(f"{path} is not a regular file")
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UnusableMaterial(f"{path} cannot be read: {error.strerror or error}") from error

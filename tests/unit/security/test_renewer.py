@@ -1,5 +1,6 @@
 """Looks at real files, one by one, on a clock of the test's own."""
 
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -202,6 +203,18 @@ def test_the_end_of_the_certificate_in_use_is_told_when_it_comes_near_and_when_i
     rig.write(ca.issue(*LOCAL, ends=95 * DAY))
     rig.look(3)
     assert len(rig.told(CertificateExpiring)) == 4, "the new one is good for long"
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_keeps_nobody_waiting(rig: Rig) -> None:
+    certificate = rig.folder / "server.pem"
+    certificate.unlink()
+    os.mkfifo(certificate)
+    rig.look(3)
+    assert rig.told(CertificateRefused) == [CertificateRefused(f"{certificate} is not a regular file")]
+    certificate.unlink()
+    rig.write(rig.ca.issue(*LOCAL))
+    rig.look()
+    assert len(rig.renewed) == 1, "it goes on where there is a file again"
 
 
 def test_nothing_is_read_at_the_start_that_is_not_there(tmp_path: Path) -> None:
