@@ -78,7 +78,9 @@ class StateFolder:
         fresh = path.with_suffix(".json.new")
         try:
             self._own()
-            with fresh.open("wb") as file:
+            fresh.unlink(missing_ok=True)
+            # A file of its own: what somebody else put there might be a pipe that never takes it, or lead elsewhere.
+            with fresh.open("xb") as file:
                 file.write(state_text.written(desired).encode())
                 file.flush()
                 os.fsync(file.fileno())

@@ -144,3 +144,25 @@ def test_by_default_the_state_lies_in_the_models_folder_or_beside_the_file(tmp_p
     file = tmp_path / "m.onnx"
     file.touch()
     assert default_state(tmp_path) == default_state(file) == tmp_path / ".shoal"
+
+
+def test_a_pipe_in_the_place_of_the_file_is_refused_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "desired.json")
+    with pytest.raises(LoadFailed, match=r"desired\.json.* cannot be used: it is not a regular file"):
+        StateFolder(tmp_path, required=False).read()
+
+
+def test_what_lies_in_the_way_of_a_write_is_neither_waited_for_nor_written_to(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("untouched")
+    folder = tmp_path / ".shoal"
+    folder.mkdir()
+    store = StateFolder(folder, required=False)
+    os.mkfifo(folder / "desired.json.new")
+    store.write(SOME)
+    (folder / "desired.json.new").symlink_to(elsewhere)
+    store.write({})
+    assert store.read() == {}
+    assert not (folder / "desired.json").is_symlink()
+    assert elsewhere.read_text() == "untouched"
+    store.close()
