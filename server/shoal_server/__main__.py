@@ -2,8 +2,9 @@
 
 import os
 import sys
+from importlib import import_module
 
-from shoal_server.cli.root import run
+from shoal_server.cli.failure import INTERRUPTED
 from shoal_server.cli.standard_streams import outlive_readers
 
 # gRPC's core reads it when it is imported. Left to itself it writes a line to standard error for each handshake that
@@ -14,7 +15,12 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # noqa: TID251 - a library's s
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     outlive_readers()
-    sys.exit(run(sys.argv[1:]))
+    try:
+        # Here, as it takes a while in which Ctrl-C is no bug to be told by a traceback.
+        exit_code: int = import_module("shoal_server.cli.root").run(sys.argv[1:])
+    except KeyboardInterrupt:
+        exit_code = INTERRUPTED
+    sys.exit(exit_code)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shoal_server.cli.failure import INTERRUPTED
 from shoal_server.cli.root import run
 from shoal_testing import models
 
@@ -138,3 +141,11 @@ def test_an_empty_folder_is_served_and_says_so(
     assert capsys.readouterr().out.splitlines() == [
         "MODEL  VERSION  STATE  BATCHED  INFERENCES  MEAN BATCH  INPUTS  OUTPUTS  REASON"
     ]
+
+
+def test_ctrl_c_while_the_command_itself_is_still_being_imported_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-m", "shoal_server", "serve"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=15, check=False)  # noqa: S603 - ourselves
+    assert (ended.returncode, ended.stderr) == (INTERRUPTED, "")
