@@ -36,8 +36,12 @@ def made_up(request: Request, metadata: ModelMetadataResponse, seed: int) -> lis
     """Return the request's variants, with random elements and, where dimensions are free, random sizes.
 
     Raises:
-        PayloadError: an input's type is unknown here.
+        PayloadError: an input's type is unknown here, or the server does not tell what the model takes.
     """
+    if not metadata.inputs:
+        raise PayloadError(
+            f"the server does not tell what model '{request.model}' takes, so none can be made up: use --input"
+        )
     random = np.random.default_rng(seed)
     low, high = request.lengths
     payloads = []
@@ -52,12 +56,12 @@ def made_up(request: Request, metadata: ModelMetadataResponse, seed: int) -> lis
 
 
 def given(request: Request, metadata: ModelMetadataResponse, arrays: Mapping[str, Array]) -> Payload:
-    """Return the request that sends these arrays.
+    """Return the request that sends these arrays; as they are, where the server does not tell what the model takes.
 
     Raises:
         PayloadError: one is missing, unknown, or of a type or shape that the model does not take.
     """
-    specs = {spec.name: spec for spec in metadata.inputs}
+    specs = {spec.name: spec for spec in metadata.inputs or _specs_of(arrays)}
     unknown = sorted(set(arrays) - set(specs))
     if unknown:
         raise PayloadError(f"model '{request.model}' has no input '{unknown[0]}'; it takes {_described(metadata)}")
@@ -67,7 +71,16 @@ def given(request: Request, metadata: ModelMetadataResponse, arrays: Mapping[str
             f"input '{missing[0]}' of model '{request.model}' is missing; it takes {_described(metadata)}"
         )
     fitting = {name: _fitting(array, specs[name], request.model) for name, array in arrays.items()}
-    return _payload(request, metadata.inputs, fitting, request.weight)
+    return _payload(request, list(specs.values()), fitting, request.weight)
+
+
+def _specs_of(arrays: Mapping[str, Array]) -> list[ModelMetadataResponse.TensorMetadata]:
+    """Return what a model would declare that takes just these arrays."""
+    names = {dtype: name for name, dtype in _DTYPES.items()}
+    return [
+        ModelMetadataResponse.TensorMetadata(name=name, datatype=names.get(array.dtype, _TEXT), shape=array.shape)
+        for name, array in arrays.items()
+    ]
 
 
 def _fitting(array: Array, spec: ModelMetadataResponse.TensorMetadata, model: str) -> Array:

@@ -85,3 +85,26 @@ def test_arrays_that_do_not_fit_are_refused_with_the_reason(
 def test_numbers_are_no_texts() -> None:
     with pytest.raises(PayloadError, match="which is no text"):
         given(Request("m"), metadata(("x", "BYTES", [2])), {"x": np.array([1, 2])})
+
+
+def test_of_a_model_that_the_server_tells_nothing_of_nothing_is_made_up() -> None:
+    with pytest.raises(PayloadError, match=r"does not tell what model 'm' takes.*use --input"):
+        made_up(Request("m"), metadata(), 0)
+
+
+@pytest.mark.parametrize(
+    ("array", "datatype"),
+    [
+        (np.zeros((2, 3), np.float32), "FP32"),
+        (np.zeros((2, 3), np.int64), "INT64"),
+        (np.array([["a", "b"]], object), "BYTES"),
+    ],
+    ids=["floats", "whole numbers", "texts"],
+)
+def test_to_a_model_that_the_server_tells_nothing_of_arrays_are_sent_as_they_are(
+    array: npt.NDArray[np.generic], datatype: str
+) -> None:
+    request = ModelInferRequest.FromString(given(Request("m"), metadata(), {"x": array}).message)
+    assert (request.inputs[0].name, request.inputs[0].datatype) == ("x", datatype)
+    assert tuple(request.inputs[0].shape) == array.shape
+    assert len(request.raw_input_contents) == 1
