@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -155,6 +155,12 @@ def work(order: Order, index: int, pipe: "Connection[Any, Any]") -> None:
     """Be one client process."""
     # Ctrl-C reaches all processes of a terminal; the first of them stops the others in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Who gave the order may have left, by Ctrl-C before the start or by force: then nobody needs the rest.
+    with suppress(BrokenPipeError, ConnectionResetError, EOFError):
+        _run(order, index, pipe)
+
+
+def _run(order: Order, index: int, pipe: "Connection[Any, Any]") -> None:
     if sys.platform != "win32" and (loop_factory := _uvloop()) is not None:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(_work(order, index, pipe))

@@ -19,6 +19,12 @@ class EchoingServer:
         self.on_call: Callable[[int], None] = lambda _number: None
         self._open = asyncio.Event()
         self._open.set()
+        self._each_s = 0.0
+        self._turn = asyncio.Lock()
+
+    def one_by_one(self, each_s: float) -> None:
+        """Answer one call at a time from now on, and take so long for each."""
+        self._each_s = each_s
 
     def stall(self, for_s: float) -> None:
         """Let nobody have an answer for so long."""
@@ -29,6 +35,11 @@ class EchoingServer:
         self.calls += 1
         self.on_call(self.calls)
         await self._open.wait()
+        if self._each_s:
+            async with self._turn:
+                done = asyncio.Event()
+                asyncio.get_running_loop().call_later(self._each_s, done.set)
+                await done.wait()
         return message
 
     @asynccontextmanager

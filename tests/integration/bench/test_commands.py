@@ -4,15 +4,18 @@ import json
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
 from shoal_bench.cli import run
 from shoal_bench.result import Run
 from shoal_bench.tally import OK
+from shoal_bench.target import Target, TargetError
 from shoal_testing.benching import Bench
 from shoal_testing.models import mlp, save
 from shoal_testing.process import server_process
@@ -122,6 +125,20 @@ def test_a_target_that_is_not_there_is_told_apart_from_a_port_of_something_else(
         http.shutdown()
         thread.join()
         http.server_close()
+
+
+def test_a_port_that_says_nothing_and_a_grpc_server_of_something_else_are_told_apart() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with Target(address, timeout_s=0.5) as target, pytest.raises(TargetError, match="is the port right"):
+            target.check()
+    with ThreadPoolExecutor(1) as threads:
+        server = grpc.server(threads)
+        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        with Target(address) as target, pytest.raises(TargetError, match="not one of the Open Inference Protocol"):
+            target.check()
+        server.stop(None).wait()
 
 
 def test_a_server_that_stops_in_mid_run_leaves_a_partial_record(bench: Callable[..., Bench], tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """What a server that stops for a second makes callers wait: an open loop tells it, a closed loop hides most of it."""
 
 import asyncio
+import multiprocessing
 import time
+
+import pytest
 
 from shoal_bench.arrivals import Constant
 from shoal_bench.caller import Caller
 from shoal_bench.order import Closed, Load, Order, Payload
+from shoal_bench.processes import work
 from shoal_bench.tally import ABANDONED, OK, Tally
 from shoal_testing.echoing import INFER, EchoingServer
 
@@ -75,6 +79,22 @@ def test_a_closed_loop_hides_the_same_stall() -> None:
     assert tally.latencies.percentile_s(0.91) < 0.4, "one call of all waited: it is why there are open loops"
 
 
+def test_a_rate_that_the_server_cannot_hold_shows_the_queue_in_its_percentiles() -> None:
+    async def run() -> tuple[Tally, Tally]:
+        server = EchoingServer()
+        server.one_by_one(each_s=0.01)
+        async with server.running():
+            alone = await measured(server, Closed(1), until_s=0.3)
+            return alone, await measured(server, Constant(300), until_s=0.6)
+
+    alone, overloaded = asyncio.run(run())
+    assert set(overloaded.statuses) == {OK}
+    # Of the 180 calls that come within 0.6 s at most 60 are answered by then: the last waits for 120 more, 1.2 s.
+    assert overloaded.latencies.percentile_s(0.99) >= 1.0
+    assert overloaded.latencies.percentile_s(0.5) >= 0.5
+    assert alone.latencies.percentile_s(0.5) < 0.1, "a call alone takes 10 ms"
+
+
 def test_calls_that_wait_longer_than_their_deadline_are_counted_as_such() -> None:
     async def run() -> Tally:
         server = EchoingServer()
@@ -100,3 +120,16 @@ def test_calls_to_nobody_are_counted_and_nothing_is_broken() -> None:
     assert set(tally.statuses) <= {"UNAVAILABLE", "DEADLINE_EXCEEDED", ABANDONED}
     assert tally.statuses.total() >= 40
     assert not tally.latencies.count
+
+
+def test_a_client_process_whose_owner_is_gone_ends_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    order = Order("127.0.0.1:1", INFER, (Payload(b"x", "m", 1.0),), Constant(RATE), 1, 0, 0.1, 0.1, 0.1, 0.1, 0.1)
+    process = context.Process(target=work, args=(order, 0, theirs))
+    process.start()
+    theirs.close()
+    ours.close()
+    process.join()
+    assert process.exitcode == 0
+    assert capfd.readouterr().err == ""
