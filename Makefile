@@ -174,6 +174,18 @@ generate: $(READY)  ## write the Python code of the proto files again
 bench: $(READY) $(NATIVE)  ## the ratio to a bare echo, or another benchmark (BENCH_ARGS="run steady")
 	$(BIN)/python -m shoal_bench $(BENCH_ARGS)
 
+PEERS_ARGS ?= --rounds 7 --record benchmarks/results/peers.json
+
+.PHONY: bench-peers
+bench-peers: $(READY) $(NATIVE) .venv-mlserver/.ready .venv-kserve/.ready  ## Shoal, MLServer and KServe under one load
+	$(BIN)/python -m shoal_bench peers --mlserver .venv-mlserver --kserve .venv-kserve $(PEERS_ARGS)
+
+# Each in an environment of its own: what they need contradicts what Shoal needs.
+.venv-mlserver/.ready .venv-kserve/.ready: .venv-%/.ready:
+	@rm -rf .venv-$* && $(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check $* onnxruntime
+	@touch $@
+
 # The long ones have no limit per test: how long they run is what they are asked for.
 LONG := --override-ini faulthandler_timeout=0 --timeout 0
 
