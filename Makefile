@@ -58,7 +58,7 @@ CRATE := server/native/Cargo.toml server/native/Cargo.lock server/native/pyproje
 $(NATIVE): $(READY) $(CRATE)
 	@if ! command -v cargo >/dev/null; then \
 		echo "no cargo here: servers will run on grpcio, which carries an eighth of the calls"; \
-	elif echo "building the native transport" && $(call build_native,$(WHEELS)) >.venv/native.log 2>&1; then \
+	elif echo "building the native transport (once; a minute or more)" && $(call build_native,$(WHEELS)) >.venv/native.log 2>&1; then \
 		$(call install,.venv) --no-deps --reinstall $(WHEELS)/shoal_native-*.whl; \
 	else \
 		echo "the native transport cannot be built here (see .venv/native.log): servers will run on grpcio"; \
