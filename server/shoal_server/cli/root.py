@@ -28,6 +28,8 @@ SUMMARIES: Final[Mapping[str, str]] = {
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return the exit code: 0, 1 for a failure, 2 for a command or configuration that is wrong."""
+    if list(arguments) == ["--version"]:  # as most programs have it
+        arguments = ["version"]
     root = typer.main.get_command(_root(arguments))
     try:
         result = root.main(args=list(arguments) or ["--help"], prog_name="shoal", standalone_mode=False)
@@ -62,6 +64,7 @@ def _root(arguments: Sequence[str]) -> typer.Typer:
         help="A gRPC inference server for ONNX models that batches requests across callers.",
         epilog="To begin: `shoal serve model.onnx`, then `shoal models` in another terminal.",
         add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
         # Boxes and colours for people; a pipe gets plain text, and sooner.
         rich_markup_mode="rich" if sys.stdout.isatty() else None,

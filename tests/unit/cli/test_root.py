@@ -130,3 +130,11 @@ def test_help_and_version_wait_for_no_slow_import() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, text=True)  # noqa: S603
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(("flag", "same"), [("--version", "version"), ("-h", "--help")])
+def test_the_usual_flags_work(capsys: pytest.CaptureFixture[str], flag: str, same: str) -> None:
+    assert run([flag]) == 0
+    said = capsys.readouterr().out
+    assert run([same]) == 0
+    assert said == capsys.readouterr().out != ""
