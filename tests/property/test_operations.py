@@ -180,7 +180,7 @@ class OperationsMachine(RuleBasedStateMachine):
 
 
 def test_what_is_wanted_and_served_is_what_a_naive_account_of_all_operations_says() -> None:
-    run_state_machine_as_test(OperationsMachine, settings=settings(max_examples=100, stateful_step_count=40))
+    run_state_machine_as_test(OperationsMachine, settings=settings(max_examples=25, stateful_step_count=40))
 
 
 @pytest.mark.slow

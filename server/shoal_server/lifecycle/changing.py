@@ -233,15 +233,19 @@ class Changing(Generic[G]):
         """Record what is wanted, and look that it can still be had; return why it could not be recorded."""
         model, slot = operation.request.model, change.slot
         before = self._keeper.entry(model).desired
+        # Its time must not end between the record and the publishing: what is recorded would not come.
+        let_go = self._keeper.hold(slot) if slot is not None else _nothing
         try:
             with operation.step(StepKind.RECORD, 0):
                 remark = await self._record.put(model, change.desired)
         except PreconditionFailed as error:
             await self._drop(slot, str(error))
+            let_go()
             raise
         problem = self._lost(slot)
         if problem:
             await self._drop(slot, problem)
+            let_go()
             await self._record.put(model, before)
             raise Unavailable(problem)
         if remark:
@@ -312,3 +316,7 @@ def _pinned(entry: ModelEntry[G]) -> Desired:
 def _beside(entry: ModelEntry[G], desired: Desired) -> list[int]:
     """Return the versions that serve and are wanted no more."""
     return [version for version in entry.ready if version not in (desired.versions or ())]
+
+
+def _nothing() -> None:
+    """There is nothing to let go."""

@@ -170,6 +170,17 @@ class Keeper(Generic[G]):
             timer.cancel()
             self.changes.tell(slot.model)
 
+    def hold(self, slot: VersionSlot[G]) -> Callable[[], None]:
+        """Keep a version whatever its time; return what gives it the time back that it had."""
+        until_s = slot.kept_until_s
+        self.keep(slot)
+
+        def let_go() -> None:
+            if until_s is not None and slot.state is VersionState.READY:
+                self.keep_warm(slot, max(until_s - self._around.clock.monotonic(), 0.0))
+
+        return let_go
+
     async def retired(self, model: str) -> None:
         """Wait until every version of a model that was withdrawn is unloaded."""
         await _all(task for slot, task in self._retiring.items() if slot.model == model)
