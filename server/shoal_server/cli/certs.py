@@ -59,7 +59,8 @@ def dev(
         shoal certs dev --host inference.internal --client checkout
         shoal certs dev --force
     """  # noqa: D301 - \b keeps the lines of the example
-    names = list(dict.fromkeys((ADMIN, *(clients or ["caller"]))))
+    others = [name for name in clients or () if name != ADMIN] or ["caller"]
+    names = list(dict.fromkeys((ADMIN, *others)))
     for name in names:
         if not _CLIENT.fullmatch(name) or name.lower() in _RESERVED:
             raise Failure(f"--client {name!r:.80} is no name: wanted letters, digits, `-`, `_`, `.`", MISUSED)
@@ -127,10 +128,10 @@ def _configuration(folder: Path, clients: list[str]) -> str:
     def quoted(name: str) -> str:
         return json.dumps(str(folder / name), ensure_ascii=False)
 
-    others = [name for name in clients if name != ADMIN]
+    somebody = folder / clients[-1]
     return f"""\
 # Made by `shoal certs dev`. Next: `shoal serve` where this file is, then `shoal models` in another terminal.
-# As somebody else: `shoal models --tls-certificate {folder / others[0]}.pem --tls-key {folder / others[0]}.key`.
+# As somebody else: `shoal models --tls-certificate {somebody}.pem --tls-key {somebody}.key`.
 [tls]
 certificate = {quoted("server.pem")}
 key = {quoted("server.key")}
