@@ -1,14 +1,16 @@
 """`shoal serve` as a process of its own, for what a process can be made to suffer."""
 
+import os
 import queue
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from shoal_testing import server as testing
@@ -20,10 +22,13 @@ _ADDRESS: Final = re.compile(r"\bready on (\S+:\d+)")
 class ServerProcess:
     """A server in ``folder``; what it prints is read as it comes, so that a full pipe never stops it."""
 
-    def __init__(self, *arguments: str | Path, folder: Path) -> None:
+    def __init__(
+        self, *arguments: str | Path, folder: Path, variables: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.process = subprocess.Popen(  # noqa: S603 - our own command line
             [sys.executable, "-m", "shoal_server", "serve", *map(str, arguments)],
             cwd=folder,
+            env={**os.environ, **variables},  # noqa: TID251 - what a shell passes on
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -88,9 +93,15 @@ class ServerProcess:
 
 
 @contextmanager
-def server_process(*arguments: str | Path, folder: Path) -> Iterator[ServerProcess]:
-    """Run `shoal serve` with these arguments on any free port; what still runs at the end is killed."""
-    server = ServerProcess(*arguments, "--address", "127.0.0.1:0", "--transport", testing.transport, folder=folder)
+def server_process(
+    *arguments: str | Path, folder: Path, variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[ServerProcess]:
+    """Run `shoal serve` with these arguments on any free port; what still runs at the end is killed.
+
+    ``variables`` are added to its environment.
+    """
+    where = ("--address", "127.0.0.1:0", "--transport", testing.transport)
+    server = ServerProcess(*arguments, *where, folder=folder, variables=variables)
     try:
         yield server
     finally:
