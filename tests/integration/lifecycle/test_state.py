@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shoal.inference import grpc_service_pb2 as pb
-from shoal_server.errors import LoadFailed
+from shoal_server.errors import CannotListen, LoadFailed
 from shoal_server.transport.grpcio import GrpcioTransport
 from shoal_testing import models
 from shoal_testing.operator import Operator
@@ -158,8 +158,9 @@ def test_a_server_that_cannot_bind_its_second_address_leaves_nothing_behind(fold
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(OSError, match="--probe-address"), running_server(folder, probe={"address": taken}):
+        with pytest.raises(CannotListen) as raised, running_server(folder, probe={"address": taken}):
             pytest.fail("it serves")
+        assert raised.value.setting == "probe.address"
     assert_gone([], before)
 
 
