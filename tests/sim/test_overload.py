@@ -87,7 +87,10 @@ def played(
         await offer(0.5 * CAPACITY_HZ * slots, 1.0)
         await wait(1 + deadline_s)
         course.after_s = [one.responder.answer.at_s - at_s for at_s, one in sent if one.responder.answers]
-        assert len(course.after_s) == len(sent), "after the load, everybody is answered"
+        refused = sum(isinstance(one.refusal, Overloaded) for _at_s, one in sent)
+        assert len(course.after_s) + refused == len(sent), "after the load, nobody is lost"
+        # An adaptive limit that has learned from few at a time may refuse the last of a chance burst.
+        assert refused <= (0.02 * len(sent) if adaptive_limit else 0), "after the load, everybody is answered"
 
     noise = Random(seed + 1)
     run_core(
