@@ -11,7 +11,7 @@ import pytest
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_server.errors import CannotListen, LoadFailed
-from shoal_server.transport.grpcio import GrpcioTransport
+from shoal_server.listeners import Listeners
 from shoal_testing import models
 from shoal_testing.operator import Operator
 from shoal_testing.refusals import assert_refused
@@ -134,13 +134,13 @@ def test_a_server_does_not_start_on_a_state_that_it_cannot_understand_and_leaves
     folder: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     addresses: list[str] = []
-    start = GrpcioTransport.start
+    start = Listeners.start
 
-    async def noted(transport: GrpcioTransport) -> str:
-        addresses.append(await start(transport))
+    async def noted(listeners: Listeners) -> str:
+        addresses.append(await start(listeners))
         return addresses[-1]
 
-    monkeypatch.setattr(GrpcioTransport, "start", noted)
+    monkeypatch.setattr(Listeners, "start", noted)
     (folder / ".shoal").mkdir()
     (folder / ".shoal" / "desired.json").write_text(text)
     before = set(threading.enumerate())
@@ -149,6 +149,7 @@ def test_a_server_does_not_start_on_a_state_that_it_cannot_understand_and_leaves
         running_server(folder),
     ):
         pytest.fail("it serves")
+    assert addresses, "it listened before it read the state"
     assert_gone(addresses, before)
 
 
