@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from math import inf
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -12,12 +11,12 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from shoal_server.batching.backlog import Backlog, CloseReason, Dispatch, Idle, WakeAt
 from shoal_server.errors import Overloaded
 from shoal_server.options import BatchingOptions
+from shoal_testing.machines import run_for_long, run_quickly
 
 Key = tuple[object, ...] | None
 KEYS: list[Key] = [("a",), ("b",), ("c", 1), None]
@@ -205,9 +204,9 @@ class BacklogMachine(RuleBasedStateMachine):
 
 
 def test_the_backlog_decides_as_a_naive_reading_of_its_policy() -> None:
-    run_state_machine_as_test(BacklogMachine, settings=settings(max_examples=60, stateful_step_count=40))
+    run_quickly(BacklogMachine, examples=60, steps=40)
 
 
 @pytest.mark.slow
 def test_the_backlog_decides_as_a_naive_reading_of_its_policy_for_long() -> None:
-    run_state_machine_as_test(BacklogMachine, settings=settings(max_examples=1000, stateful_step_count=100))
+    run_for_long(BacklogMachine, examples=1000, steps=100)

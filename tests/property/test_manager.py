@@ -7,9 +7,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from shoal_server.errors import LoadFailed, NotFound, ShoalError, Unavailable
 from shoal_server.events import VersionChanged
@@ -17,6 +16,7 @@ from shoal_server.lifecycle.definition import ModelDefinition, VersionPolicy
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.lifecycle.states import TRANSITIONS, VersionState
 from shoal_testing.fakes import definition
+from shoal_testing.machines import run_for_long, run_quickly
 from shoal_testing.manager_rig import Engine, ManagerRig, failing, run_manager
 from shoal_testing.virtual_time import VirtualTimeLoop
 
@@ -257,12 +257,12 @@ def hammer(seed: int, tasks: int, changes: int) -> None:
 
 
 def test_the_catalog_shows_what_a_naive_account_of_all_changes_says() -> None:
-    run_state_machine_as_test(CatalogMachine, settings=settings(max_examples=40, stateful_step_count=25))
+    run_quickly(CatalogMachine, examples=40, steps=25)
 
 
 @pytest.mark.slow
 def test_the_catalog_shows_what_a_naive_account_of_all_changes_says_for_long() -> None:
-    run_state_machine_as_test(CatalogMachine, settings=settings(max_examples=2000, stateful_step_count=60))
+    run_for_long(CatalogMachine, examples=2000, steps=60)
 
 
 def test_32_tasks_that_load_unload_use_and_break_one_model_see_legal_states_throughout(seed: int) -> None:

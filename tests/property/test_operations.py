@@ -5,7 +5,6 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -13,7 +12,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from shoal_server.errors import LoadFailed, ShoalError
@@ -22,6 +20,7 @@ from shoal_server.lifecycle.desired import Desired
 from shoal_server.lifecycle.requests import Load, Request, Rollback, SetLabel, Swap, Unload
 from shoal_server.lifecycle.states import VersionState
 from shoal_testing.fakes import FakeStore, definition
+from shoal_testing.machines import run_for_long, run_quickly
 from shoal_testing.manager_rig import ManagerRig, failing
 from shoal_testing.virtual_time import VirtualTimeLoop
 from shoal_testing.wanted_account import Account
@@ -180,9 +179,9 @@ class OperationsMachine(RuleBasedStateMachine):
 
 
 def test_what_is_wanted_and_served_is_what_a_naive_account_of_all_operations_says() -> None:
-    run_state_machine_as_test(OperationsMachine, settings=settings(max_examples=25, stateful_step_count=40))
+    run_quickly(OperationsMachine, examples=25, steps=40)
 
 
 @pytest.mark.slow
 def test_what_is_wanted_and_served_is_what_a_naive_account_of_all_operations_says_for_long() -> None:
-    run_state_machine_as_test(OperationsMachine, settings=settings(max_examples=2000, stateful_step_count=60))
+    run_for_long(OperationsMachine, examples=2000, steps=60)

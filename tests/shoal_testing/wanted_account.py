@@ -40,7 +40,9 @@ class Account:
         """The version that calls without one reach, 0 for none."""
         if self.current is None:
             return max(self.serving, default=0)
-        return next((one for one in (self.current, self.stand_in) if one and one in self.serving), 0)
+        if not self.current:
+            return 0  # the one that answered was unloaded: none takes its place, not even one that is kept warm
+        return next((one for one in (self.current, self.stand_in) if one in self.serving), 0)
 
     def swap(self, version: int, *, keep_warm: bool, dry_run: bool) -> str:
         if self.answering == version and self.current in {None, version}:
