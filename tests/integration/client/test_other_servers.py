@@ -285,7 +285,11 @@ async def counting(target: str) -> AsyncIterator[tuple[str, list[int]]]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(pump(reader, there_writer, sent), pump(there_reader, writer, [0]))
+        try:
+            await asyncio.gather(pump(reader, there_writer, sent), pump(there_reader, writer, [0]))
+        finally:  # the test may end while a side has still something to say
+            writer.close()
+            there_writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
