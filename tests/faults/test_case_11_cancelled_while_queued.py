@@ -52,11 +52,13 @@ def test_a_storm_of_cancels_leaves_room_for_the_next(server: RunningServer, call
             calls = [caller.begin(message_of(number)) for number in range(50)]
             for call in calls:
                 call.cancel()
-        last = caller.begin(message_of(1000))
-        wait_until_held(server, waiting=1)
+        # Three rows, by which it is told from one of the others whose cancel has not come yet.
+        three = np.repeat(row_of(1000), 3, axis=0)
+        last = caller.begin(request_of("pair", x=three).SerializeToString())
+        wait_until_held(server, requests=2, rows=4, waiting=1)
         gate.open()
         assert first.outcome().status == "OK"
-        np.testing.assert_array_equal(last.outcome().array(), row_of(1000))
+        np.testing.assert_array_equal(last.outcome().array(), three)
         assert not gate.rows_seen() & set(range(-1, 50)), "somebody was computed who had left"
 
 
@@ -69,9 +71,10 @@ def test_a_stream_reset_in_the_very_packet_of_its_request_is_no_request(server: 
             connection.send(
                 b"".join([connection.whole_call(INFER, message_of(number), leave=True) for number in range(100)])
             )
-        last = caller.begin(message_of(1000))
-        wait_until_held(server, waiting=1)
+        three = np.repeat(row_of(1000), 3, axis=0)  # see above
+        last = caller.begin(request_of("pair", x=three).SerializeToString())
+        wait_until_held(server, requests=2, rows=4, waiting=1)
         gate.open()
         assert first.outcome().status == "OK"
-        np.testing.assert_array_equal(last.outcome().array(), row_of(1000))
+        np.testing.assert_array_equal(last.outcome().array(), three)
         assert gate.rows_seen() == {-1.0, 1000.0}
