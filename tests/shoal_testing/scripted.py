@@ -15,6 +15,7 @@ from shoal_testing.caller import INFER, Caller, request_of
 from shoal_testing.collected import NOWHERE, Collected
 from shoal_testing.failing import failing
 from shoal_testing.gated import gated
+from shoal_testing.http2 import RawHttp2, grpc_message
 from shoal_testing.server import RunningServer, running_server
 
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -104,9 +105,7 @@ def _waiting(running: RunningServer, caller: Caller, story: Told) -> None:
     with gated(running, "pair") as gate:
         pending = [caller.begin(pair(1).SerializeToString())]
         gate.wait_for_run()
-        late = caller.begin(pair(2).SerializeToString(), timeout_s=0.2)
-        wait_until_held(running, waiting=1)
-        assert late.outcome().status == "DEADLINE_EXCEEDED"
+        _expired(running)
         wait_until_held(running, waiting=0)
         leaver = caller.begin(pair(3).SerializeToString())
         wait_until_held(running, waiting=1)
@@ -118,6 +117,15 @@ def _waiting(running: RunningServer, caller: Caller, story: Told) -> None:
         story.statuses.append(caller.infer(pair(5)).status)
         gate.open()
         story.statuses += [one.outcome().status for one in pending]
+
+
+def _expired(running: RunningServer) -> None:
+    """A call that only the server ends: a client with a deadline of its own would cancel it at the same moment."""
+    with RawHttp2(running.address) as connection:
+        stream = connection.begin(INFER, ("grpc-timeout", "200m"))
+        connection.write(stream, grpc_message(pair(2).SerializeToString()), end=True)
+        wait_until_held(running, waiting=1)
+        assert connection.status(stream) == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
 
 def _streamed(caller: Caller, story: Told) -> None:

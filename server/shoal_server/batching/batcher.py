@@ -134,9 +134,11 @@ class Batcher:
 
         A batch that nobody is left to wait for is stopped.
         """
-        left = ticket.leave()
+        now = self._clock.monotonic()
+        # Transports end a call at its deadline too, and may be sooner than our own timer.
+        left = ticket.leave(Outcome.DEADLINE if now >= ticket.deadline_s else Outcome.CANCELLED)
         if self._backlog.withdraw(ticket):
-            self.statistics.failed(ticket, self._clock.monotonic())
+            self.statistics.failed(ticket, now)
             self._settled((ticket,))
         elif left:
             for running in self._running:

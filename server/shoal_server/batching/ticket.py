@@ -137,13 +137,13 @@ class Ticket:
         _fail(responder, error)
         return True
 
-    def leave(self) -> bool:
+    def leave(self, outcome: Outcome = Outcome.CANCELLED) -> bool:
         """The caller is gone: drop the answer; return False where one was given before."""
         try:
             self._responder.pop()
         except IndexError:
             return False
-        self.outcome = Outcome.CANCELLED
+        self.outcome = outcome
         return True
 
     def __repr__(self) -> str:

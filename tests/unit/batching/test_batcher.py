@@ -1,9 +1,11 @@
 """The shell around the backlog, within the whole core: who is answered when, and that everything is given back."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
+from shoal_server.batching.outcome import Outcome
 from shoal_server.errors import DeadlineExceeded, ExecutionFailed, InternalError, Overloaded, Unavailable
 from shoal_server.events import BatchingStopped, Event, ExecutionAbandoned, ExecutionBroken, VersionChanged
 from shoal_server.lifecycle.definition import ModelDefinition
@@ -117,6 +119,32 @@ def test_a_request_cancelled_while_it_waits_is_never_computed_and_frees_its_plac
         assert core.batcher.statistics.fail.count == 1
 
     run_core(test, definition("m", batching=BatchingOptions(max_queued_requests=2)), make=making())
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize(
+    ("left_s", "outcome"), [(0.001, Outcome.CANCELLED), (0.004, Outcome.DEADLINE), (0.005, Outcome.DEADLINE)]
+)
+def test_a_call_that_its_transport_ends_at_its_deadline_did_not_leave(
+    left_s: float, outcome: Outcome, *, running: bool
+) -> None:
+    async def test(core: Core) -> None:
+        if not running:
+            core.send(1)
+        sent: list[Sent] = []
+
+        def leave() -> None:
+            sent[0].cancel()
+
+        # Before the batcher's own timer of the same instant, as with a transport that keeps deadlines itself.
+        asyncio.get_running_loop().call_at(START_S + left_s, leave)
+        sent.append(core.send(2, within_s=0.004))
+        await wait(1)
+        failures = {kind: count for kind, count in core.batcher.statistics.failures.items() if count}
+        assert failures == {outcome: 1}
+        assert len(sent[0].responder.answers) == (left_s > 0.004 and not running), "then the timer came first"
+
+    run_core(test, make=making())
 
 
 @pytest.mark.parametrize("at_s", [0.0, RUN_S / 2, RUN_S], ids=["not_started", "computing", "before_the_loop_heard"])
