@@ -103,8 +103,8 @@ def test_a_process_whose_wall_clock_jumps_fires_no_timer_early_and_keeps_its_cer
         given_up = caller.begin(endless, timeout_s=None)
         assert infers(caller) == "OK"  # of one connection, in order: the other is inside
         clock.move(jump_s)
-        late = caller.begin(request_of("endless", x=ROW, turns=FOR_EVER).SerializeToString(), timeout_s=1)
         late_s = monotonic()
+        late = caller.begin(request_of("endless", x=ROW, turns=FOR_EVER).SerializeToString(), timeout_s=1)
         assert late.outcome().status == "DEADLINE_EXCEEDED"
         assert 1 <= monotonic() - late_s < 1 + SOON_S
         assert given_up.outcome().status not in ("OK", "DEADLINE_EXCEEDED", "UNAVAILABLE")
