@@ -12,9 +12,13 @@ from typing import Self
 
 import pytest
 
+from shoal_server.cli.root import run
+from shoal_testing.fake_admin import FakeAdmin, fake_admin
+
 WAIT_S = 50.0  # a process takes 1 s to start, and many where other tests keep the machine busy
 
 Shoal = Callable[..., "Process"]
+Ask = Callable[..., tuple[int, str, str]]
 
 
 class Process:
@@ -98,3 +102,25 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path],
     yield start
     for process in processes:
         process.__exit__()
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[str, FakeAdmin]]:
+    with fake_admin() as served:
+        yield served
+
+
+@pytest.fixture
+def fake(served: tuple[str, FakeAdmin]) -> FakeAdmin:
+    return served[1]
+
+
+@pytest.fixture
+def ask(served: tuple[str, FakeAdmin], capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Runs a command against the server; returns exit code, output and errors."""
+
+    def run_it(*arguments: str) -> tuple[int, str, str]:
+        code = run([*arguments, "--address", served[0]])
+        return code, *capsys.readouterr()
+
+    return run_it

@@ -2,11 +2,10 @@
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -14,31 +13,9 @@ import pytest
 
 from shoal.admin import admin_pb2 as pb
 from shoal_server.cli.root import run
-from shoal_testing.fake_admin import FakeAdmin, fake_admin, step
+from shoal_testing.fake_admin import FakeAdmin, step
 
 Ask = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def served() -> Iterator[tuple[str, FakeAdmin]]:
-    with fake_admin() as served:
-        yield served
-
-
-@pytest.fixture
-def fake(served: tuple[str, FakeAdmin]) -> FakeAdmin:
-    return served[1]
-
-
-@pytest.fixture
-def ask(served: tuple[str, FakeAdmin], capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Runs a command against the server; returns exit code, output and errors."""
-
-    def run_it(*arguments: str) -> tuple[int, str, str]:
-        code = run([*arguments, "--address", served[0]])
-        return code, *capsys.readouterr()
-
-    return run_it
 
 
 def objects(out: str) -> list[dict[str, Any]]:
@@ -276,203 +253,3 @@ def test_on_a_terminal_a_step_that_was_not_seen_to_end_says_so(
     assert "load version 2 (not seen to end)" in terminal.getvalue()
     assert "✓" not in terminal.getvalue()
     assert "Socket closed" in capsys.readouterr().err
-
-
-def test_the_list_shows_what_answers_labels_digests_and_what_is_kept(ask: Ask, fake: FakeAdmin) -> None:
-    fake.model.operation = "swap to version 3"
-    code, out, _ = ask("models")
-    assert code == 0
-    headings, *rows, remark = out.splitlines()
-    assert headings.startswith("MODEL   VERSION  STATE  CURRENT  LABELS          DIGEST        KEPT WARM UNTIL")
-    assert rows[0].startswith("digits  1        READY  -        previous        111111111111  2001-09-0")
-    assert rows[1].startswith("digits  2        READY  yes      canary, stable  222222222222  -")
-    assert remark == "digits: swap to version 3 is under way"
-
-
-def test_the_admin_service_is_asked_where_it_is_configured_to_listen(
-    fake: FakeAdmin, served: tuple[str, FakeAdmin], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with fake_admin() as (address, other):
-        monkeypatch.setenv("SHOAL_ADDRESS", served[0])
-        monkeypatch.setenv("SHOAL_ADMIN__ADDRESS", address)
-        assert run(["models"]) == 0
-        assert run(["models", "swap", "digits", "2"]) == 0
-    assert set(fake.requests) == {"RepositoryIndex", "ModelStatistics"}
-    assert set(other.requests) == {"ListModels", "SwapVersion"}
-
-
-def test_the_list_does_not_need_an_admin_service_that_is_out_of_reach(
-    served: tuple[str, FakeAdmin], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SHOAL_ADDRESS", served[0])
-    monkeypatch.setenv("SHOAL_ADMIN__ADDRESS", "127.0.0.1:1")
-    assert run(["models"]) == 0
-    assert capsys.readouterr().out.startswith("MODEL   VERSION  STATE  BATCHED")
-
-
-def test_the_list_as_json_says_null_of_what_it_was_not_told(ask: Ask, fake: FakeAdmin) -> None:
-    [first, second] = json.loads(ask("models", "--json")[1])
-    assert (first["current"], first["labels"], first["digest"]) == (False, ["previous"], "1" * 64)
-    assert (second["current"], second["kept_warm_until"]) == (True, 0.0)
-    fake.offered = False
-    code, out, _ = ask("models", "--json")
-    assert code == 0
-    assert [(entry["current"], entry["labels"], entry["digest"]) for entry in json.loads(out)] == [(None,) * 3] * 2
-
-
-@pytest.mark.parametrize("status", [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED])
-def test_the_list_needs_no_right_to_operate(ask: Ask, fake: FakeAdmin, status: grpc.StatusCode) -> None:
-    fake.denied["ListModels"] = status
-    code, out, _ = ask("models")
-    assert code == 0
-    assert out.startswith("MODEL   VERSION  STATE  BATCHED")
-
-
-def test_labels_are_set_taken_away_and_told(ask: Ask, fake: FakeAdmin) -> None:
-    assert ask("models", "label", "digits", "canary", "3") == (
-        0,
-        "digits: label canary stands for version 3 now (before: version 1)\n",
-        "",
-    )
-    assert ask("models", "label", "digits", "canary", "--remove")[1] == (
-        "digits: label canary stands for no version now (before: version 1)\n"
-    )
-    assert fake.requests["SetLabel"][1].version == 0
-    assert json.loads(ask("models", "label", "digits", "canary", "3", "--json")[1]) == {
-        "previous_version": 1,
-        "changed": True,
-        "recorded": True,
-    }
-
-
-def test_watching_tells_how_it_is_and_every_change(ask: Ask, fake: FakeAdmin) -> None:
-    later = pb.Model()
-    later.CopyFrom(fake.model)
-    later.current_version, later.operation = 1, "rollback"
-    later.labels["stable"], later.labels["previous"] = 1, 2
-    del later.labels["canary"]
-    later.versions[1].state = pb.DRAINING
-    later.versions[0].kept_warm_until = 0
-    end = pb.Model(name="digits", current_version=1, problem="the folder\nis gone", versions=later.versions[:1])
-    fake.events += [pb.ModelEvent(model=later), pb.ModelEvent(model=end)]
-    code, out, _ = ask("models", "watch", "digits")
-    assert code == 0
-    assert [line[10:] for line in out.splitlines()] == [
-        "digits version 1: READY",
-        "digits version 1: kept warm",
-        "digits version 2: READY",
-        "digits: version 2 answers now",
-        "digits: label canary stands for version 2",
-        "digits: label previous stands for version 1",
-        "digits: label stable stands for version 2",
-        "digits: rollback has begun",
-        "digits version 2: READY -> DRAINING",
-        "digits: version 1 answers now",
-        "digits: label canary stands for no version any more",
-        "digits: label previous stands for version 2",
-        "digits: label stable stands for version 1",
-        "digits: rollback has ended",
-        "digits version 2: gone",
-        "digits: label previous stands for no version any more",
-        "digits: label stable stands for no version any more",
-        "digits: the folder is gone",
-    ]
-    assert fake.requests["WatchModels"] == [pb.WatchModelsRequest(model="digits")]
-
-
-def test_watching_as_json_is_a_model_per_line_until_the_time_is_up(ask: Ask, fake: FakeAdmin) -> None:
-    fake.watching.clear()
-    code, out, err = ask("models", "watch", "--json", "--timeout-s", "0.3")
-    assert (code, err) == (0, "")
-    [event] = objects(out)
-    assert event["model"]["labels"] == {"stable": 2, "previous": 1, "canary": 2}
-    assert event["caught_up"] is True
-
-
-def test_a_server_that_ends_while_it_is_watched_is_a_failure(ask: Ask, fake: FakeAdmin) -> None:
-    fake.status = (grpc.StatusCode.UNAVAILABLE, "Socket closed")
-    code, _, err = ask("models", "watch")
-    assert (code, err) == (1, "shoal: UNAVAILABLE: Socket closed\n")
-
-
-def test_draining_waits_tells_who_is_inside_and_can_be_undone(ask: Ask, fake: FakeAdmin) -> None:
-    assert ask("drain")[:2] == (
-        0,
-        "drained: new callers are refused, nobody is inside; `shoal drain --undo` lets them in again\n",
-    )
-    fake.inside = 3
-    code, out, _ = ask("drain", "--wait-s", "2.5")
-    assert code == 1, "it was waited for, and in vain"
-    assert "3 requests are still inside" in out
-    assert ask("drain", "--wait-s", "0")[0] == 0, "nobody was waited for"
-    assert ask("drain", "--undo")[:2] == (0, "callers are let in again\n")
-    assert json.loads(ask("drain", "--json")[1]) == {"requests": 3}
-    assert [(request.wait_s, request.undo) for request in fake.requests["Drain"]] == [
-        (30.0, False),
-        (2.5, False),
-        (0.0, False),
-        (0.0, True),
-        (30.0, False),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["models", "swap", "digits"], "Missing argument 'VERSION'. (`shoal models swap --help` explains)"),
-        (["models", "swap", "digits", "0"], "`shoal models swap --help` explains"),
-        (["models", "swop"], "`shoal models --help` explains"),
-        (["models", "--json", "swap", "digits", "2"], "write options behind the command: shoal models swap ..."),
-        (["models", "swap", "digits", "2", "--idempotency-key", "k" * 129], "at most 128 characters, not 129"),
-        (["models", "label", "digits", "a"], "say either the VERSION"),
-        (["models", "label", "digits", "a", "2", "--remove"], "say either the VERSION"),
-        (["drain", "--undo", "--wait-s", "1"], "--undo waits for nobody"),
-    ],
-)
-def test_what_is_typed_wrong_is_one_line_and_nothing_is_asked(
-    fake: FakeAdmin, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
-) -> None:
-    assert run(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert words in err
-    assert err.count("\n") == 1
-    assert fake.requests == {}
-
-
-@pytest.mark.parametrize(
-    "arguments", [["models"], ["models", "--json"], ["models", "swap", "digits", "2"], ["models", "watch", "--json"]]
-)
-def test_a_reader_who_leaves_early_makes_no_failure(served: tuple[str, FakeAdmin], arguments: list[str]) -> None:
-    address, fake = served
-    reading, writing = os.pipe()
-    os.close(reading)
-    result = subprocess.run(  # noqa: S603 - our own command line
-        [sys.executable, "-m", "shoal_server", *arguments, "--address", address],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        check=False,
-        timeout=15,
-    )
-    os.close(writing)
-    assert (result.returncode, result.stderr) == (0, b"")
-    assert fake.requests, "it was done all the same"
-
-
-def test_watching_ends_when_nobody_reads_any_more(served: tuple[str, FakeAdmin]) -> None:
-    address, fake = served
-    fake.watching.clear()
-    test_a_reader_who_leaves_early_makes_no_failure((address, fake), ["models", "watch", "--json"])
-
-
-def test_an_output_that_cannot_be_written_is_one_line(served: tuple[str, FakeAdmin]) -> None:
-    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device, no path of ours
-        result = subprocess.run(  # noqa: S603 - our own command line
-            [sys.executable, "-m", "shoal_server", "models", "--address", served[0]],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            check=False,
-            timeout=15,
-        )
-    assert result.returncode == 1
-    assert result.stderr == b"shoal: the output cannot be written: No space left on device\n"
