@@ -10,7 +10,7 @@ from shoal_server.clock import Clock, MonotonicClock
 from shoal_server.errors import ExecutionFailed, LoadFailed
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.options import BatchingMode
-from shoal_server.runtime import heap
+from shoal_server.runtime import heap, huge_pages
 from shoal_server.runtime.batch_probe import BatchProbe, Finding, forbidden_by_dims, row_symbols
 from shoal_server.runtime.declarations import agree
 from shoal_server.runtime.digests import digests
@@ -46,6 +46,7 @@ class OrtLoader:
         self._clock = clock or MonotonicClock()
         self._watchdog = Watchdog(_TRIALS_LIMIT_S)
         self._quiet = Quiet()
+        self._heap = heap.Heap()
 
     def load(self, definition: ModelDefinition, version: int, warming: Callable[[], None]) -> OrtModel:
         """Load, find out about and warm up one version; ``warming`` is called before the last of these.
@@ -55,7 +56,8 @@ class OrtLoader:
         """
         path = definition.versions[version]
         origin = Origin(path, version, snapshot(path, version))
-        loaded = self._attempt(definition, origin, warming)
+        with self._heap.loading():
+            loaded = self._attempt(definition, origin, warming)
         if not origin.is_current():
             if isinstance(loaded, OrtModel):
                 loaded.close()
@@ -87,6 +89,7 @@ class OrtLoader:
             chosen, sizing = self._size(definition, origin, session, finding, recipe, limit)
             # At the priority of those who will run it, since deadlines are judged by these; it takes 0.1 s.
             timings = self._timings(definition, chosen, finding, recipe, limit)
+        self._quiet.do(size_bytes, lambda: huge_pages.gather(size_bytes))
         files = self._quiet.do(size_bytes, lambda: digests(path, alone=len(origin.files.files) == 1))
         warming()
         if definition.warmups:

@@ -17,7 +17,7 @@ from shoal_testing import models
 
 MODEL_MB = 32  # in weights of 4 MB, which the C library would keep for itself
 LOADS = 6
-KEPT_MB = 64  # what the C library may keep at the end of the memory of a thread other than the first, for its next use
+KEPT_MB = 16
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc"
