@@ -4,17 +4,22 @@ Each is a function that does its step once for a number of requests, so that wha
 waits or opens a socket.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Final
+from time import monotonic
+from typing import Final, TypeVar
 
 import numpy as np
 
 from shoal.inference.grpc_service_pb2 import ModelInferRequest
 from shoal_server.batching.backlog import Backlog
+from shoal_server.batching.batcher import Batcher
+from shoal_server.batching.slots import Slots
 from shoal_server.batching.ticket import Origin, Outputs, Ticket
+from shoal_server.clock import MonotonicClock
 from shoal_server.errors import ShoalError
 from shoal_server.lifecycle.catalog import Catalog, ModelEntry
 from shoal_server.lifecycle.definition import ModelDefinition
@@ -23,13 +28,16 @@ from shoal_server.lifecycle.states import VersionState
 from shoal_server.options import BatchingOptions
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
-from shoal_server.tensors.batch import assemble, blocks_of
+from shoal_server.tensors.batch import Array, assemble, blocks_of
 from shoal_server.tensors.datatype import DataType
-from shoal_server.tensors.spec import Signature, TensorSpec
+from shoal_server.tensors.spec import Checked, Signature, TensorSpec
+
+T = TypeVar("T")
 
 ROWS: Final = 32
 """How many requests of one row each step is done for."""
 
+_BATCHES: Final = 32
 _COLUMNS: Final = 64
 _CLASSES: Final = 10
 
@@ -100,7 +108,68 @@ def operations() -> Mapping[str, Operation]:
         "batch": Operation(batch, ROWS),
         "split": Operation(split, ROWS),
         "encode": Operation(_encode(made), ROWS),
+        "serve": Operation(_serve(signature, checked, outputs), ROWS * _BATCHES),
     }
+
+
+class _Still:
+    """A loaded model that computes nothing, and the threads and the observer of a batcher that nobody hears of."""
+
+    batching_reason = "a benchmark"
+    timings = ()
+
+    def __init__(self, signature: Signature, outputs: Sequence[Array]) -> None:
+        self.signature = signature
+        self._outputs = outputs
+
+    def run(self, inputs: Sequence[Array | None], control: object) -> Sequence[Array]:
+        """Return what was made before."""
+        del inputs, control
+        return self._outputs
+
+    def submit(self, work: Callable[[], T], done: Callable[[T], None]) -> "_Still":
+        """Do the work here and now."""
+        asyncio.get_running_loop().call_soon(done, work())
+        return self
+
+    def abandon(self) -> None:
+        """Have nothing to give up."""
+
+    def observe(self, event: object) -> None:
+        """Take note of nothing."""
+
+
+def _serve(signature: Signature, checked: Checked, outputs: Sequence[Array]) -> Callable[[], None]:
+    """Return what takes requests through a batcher: into the line, into one batch, to their answers, and out again.
+
+    It does so ``_BATCHES`` times, on a loop of its own.
+    """
+    still = _Still(signature, outputs)
+
+    async def serve_all() -> None:
+        settled = asyncio.Event()
+        batcher = Batcher(
+            Origin("tiny", 1, 1),
+            still,
+            BatchingOptions(max_rows=ROWS),
+            1,
+            slots=Slots(1),
+            executor=still,
+            clock=MonotonicClock(),
+            observer=still,
+            settled=lambda _tickets: settled.set(),
+            broken=lambda _reason: None,
+            closed=lambda: None,
+        )
+        for _ in range(_BATCHES):
+            now = monotonic()
+            for _ in range(ROWS):
+                batcher.offer(Ticket(_Nobody(), checked, 300, now, now + 60.0))
+            batcher.pump()
+            await settled.wait()
+            settled.clear()
+
+    return lambda: asyncio.run(serve_all())
 
 
 def _message() -> bytes:

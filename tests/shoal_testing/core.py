@@ -73,6 +73,7 @@ class Core:
         done_after_s: Callable[[], float] = lambda: 0.0,
         thread_after_s: Callable[[], float] = lambda: 0.0,
         submitted: Callable[[Any], None] = lambda _work: None,
+        made: Callable[[Batcher], None] = lambda _batcher: None,
         observer: Observer | None = None,
         store: FakeStore | None = None,
         load_limit_s: float = 20.0,
@@ -89,6 +90,7 @@ class Core:
         )
         self.source = FakeSource(*definitions)
         self.loader = FakeLoader((lambda wanted, version: make(self, wanted, version)) if make else None)
+        self._made = made
         self.batchers: list[Batcher] = []
         """All that were ever made, oldest first."""
         self.versions: list[VersionSlot[Batcher]] = []
@@ -167,6 +169,7 @@ class Core:
 
     def _batcher(self, slot: VersionSlot[Batcher], loaded: LoadedModel, broken: Callable[[str], None]) -> Batcher:
         batcher = self._factory(slot, loaded, broken)
+        self._made(batcher)
         self.batchers.append(batcher)
         self.versions.append(slot)
         return batcher

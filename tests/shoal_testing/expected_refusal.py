@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shoal_server.batching.batcher import Batcher
+from shoal_server.batching.ticket import Ticket
 from shoal_server.lifecycle.catalog import ModelEntry
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.lifecycle.states import VersionState
@@ -14,7 +15,7 @@ from shoal_testing.fake_model import Kind
 from shoal_testing.scenario import Arrival, Scenario
 
 if TYPE_CHECKING:
-    from shoal_testing.simulation import Simulation, Tracked
+    from shoal_testing.simulation import Simulation
 
 Figures = tuple[int, int, int]
 """Requests, rows and bytes."""
@@ -44,18 +45,21 @@ def reason_to_refuse(simulation: "Simulation", arrival: Arrival, cells: np.ndarr
 
 def _full(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: int) -> bool:
     """Whether a bound of the server or of the model's line is reached, or the caller's share of the line."""
-    options, gate, line = batcher.options, simulation.core.gate, simulation.line(batcher)
+    options, gate, line = batcher.options, simulation.core.gate, simulation.lines.of(batcher)
     more = (1, rows, arrival.size_bytes)
     inside = (gate.requests, gate.rows, gate.size_bytes)
     if inside[0] and exceeds(inside, more, core_bounds(simulation.scenario)):
         return True
     if _over_quota(simulation, arrival, more):
         return True
-    waiting = _figures(line)
+    if in_parts(simulation, batcher, arrival, rows) > 1:  # the first of them is what asks
+        first = options.max_rows
+        more = (1, first, arrival.size_bytes * first // rows)
+    waiting = _figures([one.ticket for one in line])
     bounds = (options.max_queued_requests, options.max_queued_rows, options.max_queued_bytes)
     if line and exceeds(waiting, more, bounds):
         return True
-    own = [one for one in line if one.arrival.caller == arrival.caller]
+    own = [one.ticket for one in line if one.ticket.caller == arrival.caller]
     free = (bounds[0] - waiting[0], bounds[1] - waiting[1], bounds[2] - waiting[2])
     return simulation.scenario.fairness is not None and bool(own) and exceeds(_figures(own), more, free)
 
@@ -65,8 +69,7 @@ def _over_quota(simulation: "Simulation", arrival: Arrival, more: Figures) -> bo
     callers, gate = simulation.scenario.callers, simulation.core.gate
     if callers is None:
         return False
-    inside = [one for batcher in simulation.core.batchers for one in simulation.line(batcher)] + simulation.flying
-    own = _figures([one for one in inside if one.arrival.caller == arrival.caller])
+    own = _figures([one.ticket for one in simulation.held() if one.arrival.caller == arrival.caller])
     bounds = core_bounds(simulation.scenario)
     free = (bounds[0] - gate.requests, bounds[1] - gate.rows, bounds[2] - gate.size_bytes)
     concurrency = callers.quotas.get(arrival.caller, callers.quota).concurrency
@@ -83,11 +86,17 @@ def _late(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: in
         may_wait_s = options.queue_limit_s or (options.default_timeout_s if arrival.within_s is None else inf)
     if now >= forecast.trusted_until_s:
         return ""
+    may_wait_s = min(may_wait_s, left_s)
+    parts = in_parts(simulation, batcher, arrival, rows)
+    if parts > 1:
+        rows = options.max_rows
+        rest_s = (parts - 1) // min(batcher.instances, simulation.core.slots.total) * forecast.execution_s(rows)
+        left_s = max(left_s - rest_s, 0.0)
     if forecast.cost.predict_s(options.padded(rows)) > left_s:
         return "DeadlineExceeded"
     name = arrival.caller if simulation.scenario.fairness is not None else ""
     ahead = simulation.order(batcher).rows_ahead(
-        [one.ticket for one in simulation.line(batcher)],
+        [one.ticket for one in simulation.lines.of(batcher)],
         name,
         priority_of(arrival, options),
     )
@@ -96,14 +105,21 @@ def _late(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: in
     return "Overloaded" if wait_s and late else ""
 
 
+def in_parts(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: int) -> int:
+    """Return in how many parts the request is computed."""
+    kind = simulation.plans[arrival.model].kind
+    divisible = batcher.batches and kind is not Kind.WHOLE and not arrival.bias
+    return -(-rows // batcher.options.max_rows) if divisible else 1
+
+
 def priority_of(arrival: Arrival, options: BatchingOptions) -> int:
     """Return the level that the request has: its own if the model has that, else the model's default."""
     named = 1 <= arrival.priority <= options.priority_levels
     return arrival.priority if named else options.default_priority
 
 
-def _figures(requests: "list[Tracked]") -> Figures:
-    return len(requests), sum(one.ticket.rows for one in requests), sum(one.arrival.size_bytes for one in requests)
+def _figures(tickets: list[Ticket]) -> Figures:
+    return len(tickets), sum(one.rows for one in tickets), sum(one.size_bytes for one in tickets)
 
 
 def core_bounds(scenario: Scenario) -> Figures:

@@ -143,7 +143,12 @@ def drawn(seed: int) -> Scenario:
         seed=seed,
         models=models,
         arrivals=tuple(
-            replace(one, priority=apart.randint(0, 4), caller=apart.choice(["flood"] * 6 + ["quiet", "third", ""]))
+            replace(
+                one,
+                priority=apart.randint(0, 4),
+                caller=apart.choice(["flood"] * 6 + ["quiet", "third", ""]),
+                rows=one.rows * apart.choice([1, 1, 1, 1, 4]) if one.rows > 2 else one.rows,
+            )
             for one in arrivals
         ),
         operations=_operations(random, models) if random.random() < 0.6 else (),

@@ -7,7 +7,7 @@ answered exactly once with what is theirs, nobody who left the line was computed
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ from shoal_testing.expected_refusal import answering, core_bounds, named, priori
 from shoal_testing.fake_executor import void
 from shoal_testing.fake_model import FakeModel, Kind, Speed
 from shoal_testing.fakes import FakeStore, definition, tensor
+from shoal_testing.line import Lines, Standing, asked_by
 from shoal_testing.naive_order import NaiveOrder
 from shoal_testing.scenario import (
     BIAS,
@@ -67,8 +68,8 @@ class Tracked:
     cells: np.ndarray[Any, Any]
     """What it sends as ``x``."""
     batcher: Batcher | None = None
-    submitted_s: float | None = None
-    batch: Sequence["Tracked"] = ()
+    stands: list[Standing] = field(default_factory=list)
+    """Its ticket in the line, or what stands there for it."""
     left_s: float | None = None
     least_s: float = 0.0
     """What the model almost surely took for a full batch, by its own figures, when it was last about to be answered."""
@@ -81,8 +82,15 @@ class Tracked:
         return self.sent.admission.ticket
 
     @property
-    def waits(self) -> bool:
-        return self.batcher is not None and self.submitted_s is None and not self.ticket.answered
+    def submitted_s(self) -> float | None:
+        """When it was dispatched first."""
+        return next((one.submitted_s for one in self.stands if one.submitted_s is not None), None)
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether not all of it was dispatched."""
+        parts = -(-self.ticket.rows // self.batcher.options.max_rows) if self.batcher and self.ticket.key else 1
+        return sum(one.submitted_s is not None for one in self.stands) < max(parts, 1)
 
 
 class Simulation:
@@ -94,8 +102,11 @@ class Simulation:
         self.plans = {plan.name: plan for plan in scenario.models}
         self.requests: list[Tracked] = []
         self.by_ticket: dict[Ticket, Tracked] = {}
-        self.lines: dict[Batcher, list[Tracked]] = {}
-        """Those that wait, in order of arrival; who has left the line is dropped when the line is next looked at."""
+        self.lines = Lines(self._stood)
+        self.batches: dict[Standing, Sequence[Standing]] = {}
+        """The batch that each who was dispatched was in."""
+        self._unclaimed: list[Standing] = []
+        """Those of the request that is just being offered."""
         self.orders: dict[Batcher, NaiveOrder[Ticket]] = {}
         self.store = FakeStore(required=scenario.state_required)
         self.unwritten = False
@@ -119,6 +130,7 @@ class Simulation:
             done_after_s=self._gap(scenario.done_gap_s),
             thread_after_s=self._gap(scenario.load_gap_s / 10),
             submitted=self._submitted,
+            made=self.lines.watch,
             callers=scenario.callers,
             store=self.store,
             load_limit_s=LOAD_LIMIT_S,
@@ -148,15 +160,16 @@ class Simulation:
         finally:
             core.threads.close()
 
-    def line(self, batcher: Batcher) -> list[Tracked]:
-        """Return those that wait, in order of arrival."""
-        line = self.lines[batcher] = [one for one in self.lines.get(batcher, ()) if one.waits]
-        return line
-
     @property
-    def flying(self) -> list[Tracked]:
+    def flying(self) -> list[Standing]:
         """Return those in batches under way."""
-        return [self.by_ticket[ticket] for one in self.core.executor.executions for ticket in one.work.tickets]
+        return [self.lines.known[ticket] for one in self.core.executor.executions for ticket in one.work.tickets]
+
+    def held(self) -> list[Tracked]:
+        """Return the requests that are inside."""
+        standing = [one for batcher in self.core.batchers for one in self.lines.of(batcher)] + self.flying
+        tickets = dict.fromkeys(ticket for one in standing for ticket in asked_by(one.ticket))
+        return [self.by_ticket[ticket] for ticket in tickets]
 
     def order(self, batcher: Batcher) -> NaiveOrder[Ticket]:
         """Return the naive reading of who goes first."""
@@ -178,13 +191,11 @@ class Simulation:
         for model, entry in core.manager.catalog.models.items():
             if core.manager.turns.running(model) is None:
                 self._check_wanted(model, entry, now)
-        flying = self.flying
-        held = list(flying)
+        held = self.held()
         for batcher, slot in zip(core.batchers, core.versions, strict=True):
-            line = self.line(batcher)
-            held += line
+            line = self.lines.of(batcher)
             assert batcher.waiting == len(line), f"{batcher} and {len(line)} wait"
-            assert slot.leases == len(line) + sum(one.batcher is batcher for one in flying), f"{slot}: lost a lease"
+            assert slot.leases == sum(one.batcher is batcher for one in held), f"{slot}: lost a lease"
             assert batcher.running <= batcher.instances, f"{batcher}: more than its instances"
             self._check_line(batcher, line, now)
         figures = (len(held), sum(one.ticket.rows for one in held), sum(one.arrival.size_bytes for one in held))
@@ -203,13 +214,16 @@ class Simulation:
             kept = slot.kept_until_s is not None and slot.kept_until_s > now - self.tolerance_s
             assert wanted or kept or slot.state is not VersionState.READY, f"{slot} serves and is wanted no more"
 
-    def _check_line(self, batcher: Batcher, line: list[Tracked], now: float) -> None:
+    def _check_line(self, batcher: Batcher, line: list[Standing], now: float) -> None:
         options = batcher.options
-        figures = (len(line), sum(one.ticket.rows for one in line), sum(one.arrival.size_bytes for one in line))
+        bounded = [one.ticket for one in line if one.is_bounded]
+        figures = (len(bounded), sum(one.rows for one in bounded), sum(one.size_bytes for one in bounded))
         bounds = (options.max_queued_requests, options.max_queued_rows, options.max_queued_bytes)
-        assert len(line) <= 1 or all(figure <= bound for figure, bound in zip(figures, bounds, strict=True)), batcher
+        assert len(bounded) <= 1 or all(figure <= bound for figure, bound in zip(figures, bounds, strict=True)), batcher
         for one in line:
-            assert one.ticket.deadline_s > now - self.tolerance_s, f"{one.arrival} waits beyond its deadline"
+            assert one.ticket.deadline_s > now - self.tolerance_s, f"{one} waits beyond its deadline"
+            askers = [self.by_ticket[ticket] for ticket in asked_by(one.ticket)]
+            assert any(asker.left_s is None for asker in askers), f"{one} waits for nobody"
         if line and self.core.slots.free and batcher.running < batcher.instances:
             lanes: dict[object, int] = {}
             for one in line:
@@ -222,11 +236,10 @@ class Simulation:
 
     def _submitted(self, work: Any) -> None:  # noqa: ANN401 - a BatchExecution
         """Look at a batch at the moment in which it is dispatched."""
-        batch = [self.by_ticket[ticket] for ticket in work.tickets]
+        batch = [self.lines.known[ticket] for ticket in work.tickets]
         assert batch, "an empty batch"
         first, now = batch[0], self.core.loop.time()
-        assert first.batcher is not None
-        line, options = self.line(first.batcher), first.batcher.options
+        line, options = self.lines.of(first.batcher, batch), first.batcher.options
         lane = [one for one in line if one.ticket.key == first.ticket.key]
         assert all(one.batcher is first.batcher for one in batch), "a batch of two versions"
         assert len(batch) == 1 or first.ticket.key is not None, "what runs alone is in company"
@@ -244,7 +257,8 @@ class Simulation:
         assert held_back or tickets[0] is foremost, "who goes first was passed over"
         order.serve(tickets)
         for one in batch:
-            one.submitted_s, one.batch = now, batch
+            one.submitted_s = now
+            self.batches[one] = batch
 
     def _arrive(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:
@@ -276,18 +290,27 @@ class Simulation:
         one.batcher = sent.admission.batcher
         told = (one.ticket.priority, one.ticket.caller)
         assert told == (priority_of(arrival, one.batcher.options), arrival.caller), one.ticket
-        self.order(one.batcher).arrive(one.ticket, [other.ticket for other in self.line(one.batcher)])
         entry = core.manager.catalog.models[arrival.model]
         assert one.batcher.origin.version == named(entry, arrival.version), f"{arrival}: {one.batcher} took it"
         self.by_ticket[one.ticket] = one
-        self.lines.setdefault(one.batcher, []).append(one)
+        one.stands += self._unclaimed
+        self._unclaimed.clear()
         if arrival.cancel_after_s == 0.0:
             self._leave(one)
         elif arrival.cancel_after_s is not None:
             core.loop.call_later(arrival.cancel_after_s, self._leave, one)
 
+    def _stood(self, one: Standing) -> None:
+        """Somebody came into a line."""
+        self.order(one.batcher).arrive(one.ticket, [other.ticket for other in self.lines.of(one.batcher)])
+        for ticket in asked_by(one.ticket):
+            if ticket in self.by_ticket:
+                self.by_ticket[ticket].stands.append(one)
+            else:
+                self._unclaimed.append(one)
+
     def _tensors(self, arrival: Arrival) -> tuple[list[Tensor], np.ndarray[Any, Any]]:
-        first = arrival.number * 100 + np.arange(arrival.rows)
+        first = arrival.number * 1000 + np.arange(arrival.rows)
         cells: np.ndarray[Any, Any] = np.repeat(first[:, None], arrival.width, axis=1).astype(np.int64)
         plan = self.plans.get(arrival.model)
         if plan is not None and plan.kind is Kind.TEXT:
@@ -311,7 +334,7 @@ class Simulation:
         return tensors, cells
 
     def _before_answer(self, one: Tracked) -> None:
-        if one.batcher is not None and one.submitted_s is None:
+        if one.batcher is not None and one.has_waited:
             rows = max(one.ticket.rows, one.batcher.options.max_rows if one.ticket.key is not None else 0)
             one.least_s = safely_s(one.batcher, self.core.loop.time(), rows)
         if self.scenario.answer_gap_s:
@@ -333,7 +356,7 @@ class Simulation:
             plan.kind,
             threads=core.threads,
             speed=Speed(plan.run_s, plan.row_s, iter(lambda: 0.5 + self.random.random(), None)),
-            poisons={one.number * 100: one.poison for one in self.scenario.arrivals if one.poison is not None},
+            poisons={one.number * 1000: one.poison for one in self.scenario.arrivals if one.poison is not None},
             slow_s=self.scenario.slow_s,
             obeys=plan.obeys,
         )

@@ -58,6 +58,7 @@ def test_the_scenarios_reach_everything_that_can_become_of_a_request() -> None:
         "waiting: Unavailable",
         "waiting: left",
         "running: left",
+        "running: DeadlineExceeded",  # in parts, of which some had run
         "running: ok",
         "running: ExecutionFailed",
         "running: InternalError",

@@ -158,17 +158,22 @@ class Backlog(Generic[E]):
         if entry.arrived_s < self._forecast.trusted_until_s:
             ahead_rows = self.rows if precedence is None else precedence.rows_ahead(entry)
             self._forecast.check(entry.arrived_s, entry.rows, ahead_rows, entry.deadline_s, entry.answer_by_s)
+        self.add(entry)
+
+    def add(self, entry: E) -> None:
+        """Add a request at the end of the line that cannot be refused, as somebody was let in for it before."""
         lane = self._lane_of(entry)
-        if precedence is not None:
-            precedence.add(entry, lane)
+        if self._precedence is not None:
+            self._precedence.add(entry, lane)
         number = next(self._numbers)
         lane.entries[entry] = number
         lane.rows += entry.rows
-        self._line[entry] = lane
+        line = self._line
+        line[entry] = lane
         self._by_number[number] = entry
         self.rows += entry.rows
         self.size_bytes += entry.size_bytes
-        if len(self._deadlines) > 64 + 2 * len(self._line):
+        if len(self._deadlines) > 64 + 2 * len(line):
             self._forget_the_gone()
         heapq.heappush(self._deadlines, (entry.deadline_s, number))
         if lane.key is None or lane.rows >= self._worthwhile_rows:

@@ -6,19 +6,19 @@ from typing import Final
 
 from shoal_server.batching.backlog import Backlog, Dispatch, TooLate, WakeAt
 from shoal_server.batching.execution import BatchExecution, Report, Runner
-from shoal_server.batching.executor import Execution, Executor
+from shoal_server.batching.executor import Executor
 from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.limit import AdaptiveLimit, LimitBounds
 from shoal_server.batching.outcome import Outcome
+from shoal_server.batching.running import Running
 from shoal_server.batching.slots import Slots
+from shoal_server.batching.splitter import Splitter
 from shoal_server.batching.statistics import Statistics
 from shoal_server.batching.ticket import Origin, Ticket
 from shoal_server.clock import Clock
 from shoal_server.errors import Bound, DeadlineExceeded, ExecutionFailed, InternalError, Overloaded, ShoalError
 from shoal_server.events import (
-    BatchEnded,
     BatchingStopped,
-    BatchRun,
     Event,
     ExecutionAbandoned,
     ExecutionBroken,
@@ -27,20 +27,6 @@ from shoal_server.events import (
 from shoal_server.options import BatchingOptions, FairnessOptions
 
 HUNG_IN_A_ROW: Final = 3  # executions given up one after the other before the version counts as broken
-
-
-class _Running:
-    __slots__ = ("dispatch", "dispatched_s", "ends_s", "execution", "pressed", "work")
-
-    def __init__(
-        self, work: BatchExecution, dispatch: Dispatch[Ticket], dispatched_s: float, ends_s: float, *, pressed: bool
-    ) -> None:
-        self.work = work
-        self.dispatch = dispatch
-        self.dispatched_s = dispatched_s
-        self.ends_s = ends_s  # as foreseen
-        self.pressed = pressed  # whether more waited than it could take
-        self.execution: Execution
 
 
 class Batcher:
@@ -84,7 +70,10 @@ class Batcher:
         self.forecast = Forecast(options, min(instances, slots.total), runner.timings)
         self._limit = AdaptiveLimit(LimitBounds(least=options.max_rows)) if options.adaptive_limit else None
         self._backlog: Backlog[Ticket] = Backlog(options, self.forecast, fairness)
-        self._running: dict[_Running, None] = {}
+        self._splitter = Splitter(
+            self._backlog, self.forecast, options.max_rows, min(instances, slots.total), self._whole_over
+        )
+        self._running: dict[Running, None] = {}
         self._hung_in_a_row = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
@@ -117,6 +106,7 @@ class Batcher:
         Raises:
             Overloaded: a bound of the model's line is reached, or the line is too long for the ticket's deadline.
             DeadlineExceeded: the model takes longer than the deadline allows.
+            InvalidRequest: it has so many rows that it would take too many batches.
         """
         if not self.batches:
             ticket.key = None
@@ -124,7 +114,10 @@ class Batcher:
             text = f"model '{self.origin.model}' is overloaded: it takes {self._limit.limit} requests at once now"
             raise Overloaded(text, Bound.REQUESTS, retry_after_s=self.forecast.drain_s(self._backlog.rows / 2))
         try:
-            self._backlog.offer(ticket)
+            if ticket.rows > self.options.max_rows and ticket.key is not None:
+                self._splitter.offer(ticket)
+            else:
+                self._backlog.offer(ticket)
         except Overloaded as error:
             text = f"model '{self.origin.model}' is overloaded: {error}"
             raise Overloaded(text, error.bound, retry_after_s=error.retry_after_s) from None
@@ -141,10 +134,9 @@ class Batcher:
             self.statistics.failed(ticket, now)
             self._settled((ticket,))
         elif left:
-            for running in self._running:
-                # Mostly one look at the first member of each. Who else is in the batch of the leaver is not recorded.
-                if all(member.answered for member in running.work.tickets):
-                    running.work.control.stop()
+            if self._splitter:
+                self._splitter.left(ticket, self._clock.monotonic())
+            self._stop_deserted()
 
     def pump(self) -> None:
         """Let the backlog decide until it has nothing more to do now."""
@@ -178,9 +170,8 @@ class Batcher:
         tickets = self._backlog.drain()
         for ticket in tickets:
             ticket.fail(error)
-            self.statistics.failed(ticket, now)
-        if tickets:
-            self._settled(tickets)
+        self._unserved(tickets, now)
+        self._splitter.fail_waiting(error, now)
 
     def close(self) -> None:
         """Stop the timers; nothing waits and nothing runs any more."""
@@ -201,17 +192,44 @@ class Batcher:
             if self._limit is not None:
                 self._limit.on_sample(now - ticket.arrived_s, self._inside, dropped=True)
             ticket.fail(DeadlineExceeded(why))
+        self._unserved(tickets, now)
+
+    def _unserved(self, tickets: Sequence[Ticket], now: float) -> None:
+        """Count and settle those that left the line with an error."""
+        if self._splitter:
+            tickets = self._splitter.ended(tickets, now)
+            self._stop_deserted()
+        for ticket in tickets:
             self.statistics.failed(ticket, now)
-        self._settled(tickets)
+        if tickets:
+            self._settled(tickets)
+
+    def _whole_over(self, ticket: Ticket, dispatched_s: float | None) -> None:
+        """Count and settle a request that was computed in parts."""
+        now = self._clock.monotonic()
+        if ticket.ok and dispatched_s is not None:
+            self.statistics.answered(ticket, dispatched_s, now)
+        else:
+            self.statistics.failed(ticket, now)
+        self._settled((ticket,))
+
+    def _stop_deserted(self) -> None:
+        """Stop the batches for which nobody waits any more."""
+        for running in self._running:
+            # Mostly one look at the first member of each. Who else is in the batch of the leaver is not recorded.
+            if all(member.answered for member in running.work.tickets):
+                running.work.control.stop()
 
     def _start(self, dispatch: Dispatch[Ticket], now: float) -> None:
         work = BatchExecution(self.origin, self.runner, self.options, dispatch.entries)
         for ticket in work.traced:
             assert ticket.trace is not None, "that is why it is among the traced"
             ticket.trace.dispatched = True
+        if self._splitter:
+            work.has_parts = self._splitter.dispatched(work.tickets, now)
         self.statistics.dispatched(dispatch.rows, dispatch.reason)
         ends_s = self.forecast.started(now, dispatch.rows)
-        running = _Running(work, dispatch, now, ends_s, pressed=bool(self._backlog))
+        running = Running(work, dispatch, now, ends_s, pressed=bool(self._backlog))
         self._slots.take(self._slot_account)
         self._running[running] = None
         try:
@@ -223,7 +241,7 @@ class Batcher:
             return
         self._wake_at(now + self.options.execution_limit_s)
 
-    def _ended(self, running: _Running, report: Report) -> None:
+    def _ended(self, running: Running, report: Report) -> None:
         """An execution came back."""
         self._hung_in_a_row = 0
         now = self._clock.monotonic()
@@ -232,7 +250,7 @@ class Batcher:
         self._finish(running, report, now)
         self.pump()
 
-    def _finish(self, running: _Running, report: Report, now: float) -> None:
+    def _finish(self, running: Running, report: Report, now: float) -> None:
         """Count an execution whose members are answered, settle them, and free its slot."""
         tickets = running.work.tickets
         if self._limit is not None:
@@ -240,17 +258,21 @@ class Batcher:
             for ticket in tickets:
                 self._limit.on_sample(now - ticket.arrived_s, inside, dropped=ticket.outcome is not Outcome.OK)
         del self._running[running]
+        if self._splitter:
+            tickets = self._splitter.ended(tickets, now)
+            self._stop_deserted()
         self.statistics.executed(tickets, report, running.dispatched_s, now)
         self.forecast.ended(now, running.ends_s, running.dispatch.rows, pressed=running.pressed)
         if running.work.traced:
-            self._tell(self._traced(running, report, now))
+            self._tell(running.told(report, now))
         model, version, _uid = self.origin
         for bug in report.bugs:
             self._tell(ExecutionBroken(model, version, repr(bug)))
         if report.rows_mixed and self.batches:
             self.batches = False
             self._tell(BatchingStopped(model, version))
-        self._settled(tickets)
+        if tickets:
+            self._settled(tickets)
         self._slots.give_back(self._slot_account, now - running.dispatched_s)
 
     def _abandon_hung(self, now: float) -> None:
@@ -273,23 +295,6 @@ class Batcher:
                 self._broken(f"{HUNG_IN_A_ROW} executions in a row did not finish within {limit_s:g} s")
             # A copy: the thread has answered some members, perhaps, and may go on adding to its report.
             self._finish(running, Report(runs=list(work.report.runs), bugs=bugs), now)
-
-    def _traced(self, running: _Running, report: Report, now: float) -> BatchEnded:
-        """Return what is told of a batch with traced members."""
-        traced = running.work.traced
-        return BatchEnded(
-            self.origin.model,
-            self.origin.version,
-            len(running.work.tickets),
-            running.dispatch.rows,
-            running.dispatch.reason.value,
-            running.dispatched_s,
-            now,
-            broken=bool(report.bugs),
-            members=[ticket.trace for ticket in traced if ticket.trace is not None],
-            arrived_s=[ticket.arrived_s for ticket in traced],
-            runs=[BatchRun(r.rows, r.began_ns, r.input_ns, r.infer_ns, r.output_ns, r.members) for r in report.runs],
-        )
 
     def _tell(self, event: Event) -> None:
         # In a turn of the loop of its own: an observer that raises, against its contract, costs no slot and no lease.

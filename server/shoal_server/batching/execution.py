@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Protocol
 
+from shoal_server.batching.parts import Part
 from shoal_server.batching.ticket import Origin, Outputs, Ticket
 from shoal_server.errors import ExecutionFailed, InternalError, ShoalError
 from shoal_server.events import Traced
@@ -62,8 +63,8 @@ class Runner(Protocol):
 class Run:
     """One call of the model that answered somebody: its rows (padding not counted) and nanoseconds per stage.
 
-    ``requests`` is the number of those that it answered, ``began_ns`` the start by ``perf_counter_ns``, and ``members``
-    are those of the requests that are traced.
+    ``requests`` is the number of those that it answered, ``continued`` of them with rows after their first part,
+    ``began_ns`` the start by ``perf_counter_ns``, and ``members`` are those of the requests that are traced.
     """
 
     rows: int
@@ -73,6 +74,7 @@ class Run:
     requests: int = 1
     began_ns: int = 0
     members: Sequence[Traced] = ()
+    continued: int = 0
 
 
 @dataclass(slots=True)
@@ -89,17 +91,20 @@ class BatchExecution:
 
     A batch that fails is halved until the members at fault stand alone, so nobody's input fails a neighbour (at most
     2n - 1 runs for n members, and only where something fails). Outputs that cannot be split are discarded, and the
-    members run one by one.
+    members run one by one; a member that is part of a request, as the whole of that.
+
+    ``has_parts`` says that there may be such members.
     """
 
-    __slots__ = ("_options", "_origin", "_runner", "control", "report", "tickets", "traced")
+    __slots__ = ("_options", "_runner", "control", "has_parts", "origin", "report", "tickets", "traced")
 
     def __init__(self, origin: Origin, runner: Runner, options: BatchingOptions, tickets: Sequence[Ticket]) -> None:
-        self._origin = origin
+        self.origin = origin
         self._runner = runner
         self._options = options
         self.tickets = tickets
         self.traced = [ticket for ticket in tickets if ticket.trace is not None]
+        self.has_parts = False
         self.control = Control()
         self.report = Report()
 
@@ -107,7 +112,7 @@ class BatchExecution:
     def form(self) -> object:
         """What decides, besides the rows, how long the batch takes; None where it is not known to be alike."""
         key = self.tickets[0].key
-        return None if key is None else (self._origin, key)
+        return None if key is None else (self.origin, key)
 
     @property
     def rows(self) -> int:
@@ -142,7 +147,12 @@ class BatchExecution:
 
     def _run_apart(self, tickets: Sequence[Ticket], error: SplitError, *, pad: bool) -> None:
         if len(tickets) == 1 and not pad:
-            tickets[0].fail(ExecutionFailed(f"the model broke its own signature: {error}"))
+            ticket = tickets[0]
+            if isinstance(ticket, Part):
+                self.report.rows_mixed = True
+                self._run([ticket.split.ticket], pad=False)
+            else:
+                ticket.fail(ExecutionFailed(f"the model broke its own signature: {error}"))
             return
         self.report.rows_mixed |= len(tickets) > 1
         for ticket in tickets:
@@ -167,9 +177,9 @@ class BatchExecution:
         assembled = perf_counter_ns()
         arrays = runner.run(inputs, self.control)
         computed = perf_counter_ns()
-        whole = len(tickets) == 1 and padded == rows
+        whole = len(tickets) == 1 and padded == rows and not tickets[0].is_part
         blocks = blocks_of(signature, arrays, WHOLE if whole else padded)
-        outputs = Outputs(self._origin, blocks, tuple([b.shape(WHOLE) if whole else b.tail for b in blocks]))
+        outputs = Outputs(self.origin, blocks, tuple([b.shape(WHOLE) if whole else b.tail for b in blocks]))
         requests = 0
         if whole:
             requests += tickets[0].succeed(outputs, 0, WHOLE)
@@ -182,4 +192,6 @@ class BatchExecution:
         run = Run(rows, assembled - began, computed - assembled, output_ns, requests, began)
         if self.traced:
             run.members = [ticket.trace for ticket in tickets if ticket.trace is not None]
+        if self.has_parts:
+            run.continued = sum([isinstance(ticket, Part) and ticket.number > 0 for ticket in tickets])
         self.report.runs.append(run)

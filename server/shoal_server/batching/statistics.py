@@ -38,11 +38,11 @@ class Stages:
     compute_infer: Total = field(default_factory=Total)
     compute_output: Total = field(default_factory=Total)
 
-    def add(self, run: Run, count: int) -> None:
-        """Count ``count`` more, each of which took what the run took."""
-        self.compute_input.add(run.input_ns * count, count)
-        self.compute_infer.add(run.infer_ns * count, count)
-        self.compute_output.add(run.output_ns * count, count)
+    def add(self, run: Run, count: int, continued: int = 0) -> None:
+        """Count ``count`` more, each of which took what the run took; ``continued`` of them were counted before."""
+        self.compute_input.add(run.input_ns * count, count - continued)
+        self.compute_infer.add(run.infer_ns * count, count - continued)
+        self.compute_output.add(run.output_ns * count, count - continued)
 
 
 @dataclass(slots=True)
@@ -109,10 +109,18 @@ class Statistics:
             if stages is not None:
                 stages.add(run, 1)
             # Each request waited for the whole of its batch, so each counts all of that time, as in Triton.
-            self.stages.add(run, run.requests)
+            self.stages.add(run, run.requests, run.continued)
             self.inference_count += run.rows
             self.execution_count += 1
             self.last_inference_s = now
+
+    def answered(self, ticket: Ticket, dispatched_s: float, now: float) -> None:
+        """Record a request that was answered with results by other means than as a member of one batch."""
+        self.request_s.add(now - ticket.arrived_s)
+        waited_s = max(dispatched_s - ticket.arrived_s, 0.0)
+        self.queue_s.add(waited_s)
+        self.success.add(int((now - ticket.arrived_s) * 1e9), 1)
+        self.queue.add(int(waited_s * 1e9), 1)
 
     def failed(self, ticket: Ticket, now: float) -> None:
         """Record a request that was admitted and got no results."""

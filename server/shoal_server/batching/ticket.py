@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from shoal_server.batching.outcome import Outcome, outcome_of
 from shoal_server.errors import InternalError, ShoalError
@@ -57,7 +57,11 @@ class Ticket:
     are monotonic seconds, ``size_bytes`` the size of the request's message. ``priority`` is a level of the model's, 1
     the first, and ``caller`` whoever asks, empty where nobody needs to know. ``outcome`` is None until an answer was
     given; ``trace`` is there where somebody records what happens to it.
+
+    ``is_part`` says that it stands for some rows of another ticket; see ``parts``.
     """
+
+    is_part: ClassVar[bool] = False
 
     __slots__ = (
         "_responder",

@@ -43,7 +43,7 @@ def assemble(signature: Signature, members: Sequence[Sequence[Value | None]], pa
 
 
 def _array(spec: TensorSpec, shape: Shape, payload: Payload) -> Array:
-    if isinstance(payload, bytes):
+    if not isinstance(payload, list):
         return np.frombuffer(payload, spec.datatype.dtype).reshape(shape)
     array = np.empty(len(payload), object)
     array[:] = payload
@@ -59,7 +59,7 @@ def _concatenate(spec: TensorSpec, column: Sequence[Value | None]) -> Array | No
     if spec.datatype is DataType.BYTES:
         texts = [value.payload for value in values if isinstance(value.payload, list)]
         return _array(spec, shape, list(chain.from_iterable(texts)))
-    return _array(spec, shape, b"".join([value.payload for value in values if isinstance(value.payload, bytes)]))
+    return _array(spec, shape, b"".join([value.payload for value in values if not isinstance(value.payload, list)]))
 
 
 def _pad(array: Array, padded_rows: int) -> Array:
@@ -73,24 +73,18 @@ class OutputBlock:
     ``shape(rows)`` and ``raw(start, rows)`` describe the rows from ``start`` on; ``rows`` may be ``WHOLE``.
     """
 
-    __slots__ = ("_data", "_row_bytes", "_shape", "datatype", "name", "tail")
+    __slots__ = ("_data", "_row_bytes", "_shape", "datatype", "name", "spec", "tail")
 
-    def __init__(self, spec: TensorSpec, array: Array) -> None:
+    def __init__(self, spec: TensorSpec, shape: Shape, data: bytes | memoryview | list[bytes]) -> None:
+        """``data`` are all elements in the protocol's raw form: as one, or for BYTES one item for each row."""
+        self.spec = spec
         self.name = spec.name
         self.datatype = spec.datatype
-        self._shape: Shape = array.shape
-        self.tail: Shape = array.shape[1:]
-        rows = array.shape[0] if array.ndim else 1
-        self._data: bytes | memoryview | list[bytes]
-        if spec.datatype is DataType.BYTES:
-            elements = encode_text(array.ravel().tolist())
-            width = len(elements) // rows if rows else 0
-            self._data = [b"".join(elements[row * width : (row + 1) * width]) for row in range(rows)]
-            self._row_bytes = 0
-        else:
-            small = array.nbytes <= _COPY_LIMIT_BYTES
-            self._data = array.tobytes() if small else np.ascontiguousarray(array).reshape(-1).data.cast("B")
-            self._row_bytes = array.nbytes // rows if rows else 0
+        self._shape = shape
+        self.tail: Shape = shape[1:]
+        self._data = data
+        rows = shape[0] if shape else 1
+        self._row_bytes = len(data) // rows if rows and not isinstance(data, list) else 0
 
     def shape(self, rows: int) -> Shape:
         """Return the shape of an answer of so many rows."""
@@ -111,6 +105,19 @@ class OutputBlock:
         return data if rows == WHOLE else data[start * self._row_bytes : (start + rows) * self._row_bytes]
 
 
+def _block(spec: TensorSpec, array: Array) -> OutputBlock:
+    if spec.datatype is DataType.BYTES:
+        rows = array.shape[0] if array.ndim else 1
+        elements = encode_text(array.ravel().tolist())
+        width = len(elements) // rows if rows else 0
+        return OutputBlock(
+            spec, array.shape, [b"".join(elements[row * width : (row + 1) * width]) for row in range(rows)]
+        )
+    small = array.nbytes <= _COPY_LIMIT_BYTES
+    data = array.tobytes() if small else np.ascontiguousarray(array).reshape(-1).data.cast("B")
+    return OutputBlock(spec, array.shape, data)
+
+
 def blocks_of(signature: Signature, arrays: Sequence[Array], rows: int) -> tuple[OutputBlock, ...]:
     """Prepare a batch's outputs for splitting.
 
@@ -126,4 +133,4 @@ def blocks_of(signature: Signature, arrays: Sequence[Array], rows: int) -> tuple
             raise SplitError(f"output '{spec.name}' is declared {spec.datatype.value} and came as {array.dtype}")
         if rows != WHOLE and (not array.ndim or array.shape[0] != rows):
             raise SplitError(f"output '{spec.name}' has shape {list(array.shape)} for {rows} rows")
-    return tuple([OutputBlock(spec, array) for spec, array in zip(signature.outputs, arrays, strict=True)])
+    return tuple([_block(spec, array) for spec, array in zip(signature.outputs, arrays, strict=True)])

@@ -16,7 +16,7 @@ MAX_RANK: Final = 32  # deeper tensors exist in no operator set; numpy itself st
 type_names = {datatype.value: datatype for datatype in DataType}
 
 Shape = tuple[int, ...]
-Payload = bytes | list[str]
+Payload = bytes | memoryview | list[str]
 """A tensor's elements, row-major: raw little-endian bytes, or for BYTES the decoded strings."""
 
 
@@ -51,6 +51,13 @@ class Value(NamedTuple):
 
     shape: Shape
     payload: Payload
+
+    def cut(self, start: int, rows: int) -> "Value":
+        """Return so many rows from ``start`` on, of the rows (one or more) that the first dimension counts; no copy."""
+        shape, payload = self
+        row = len(payload) // shape[0]
+        whole = payload if isinstance(payload, list) else memoryview(payload)
+        return Value((rows, *shape[1:]), whole[start * row : (start + rows) * row])
 
 
 class Checked(NamedTuple):
