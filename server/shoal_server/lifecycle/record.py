@@ -18,6 +18,7 @@ class Record:
         self._store = store
         self._workers = workers
         self._desired: Mapping[str, Desired] = {}
+        self._written: Mapping[str, Desired] = {}
         self._writing = asyncio.Lock()
 
     async def read(self) -> Mapping[str, Desired]:
@@ -26,7 +27,7 @@ class Record:
         Raises:
             LoadFailed: it cannot be read or understood.
         """
-        self._desired = await self._workers.call(self._store.read)
+        self._desired = self._written = await self._workers.call(self._store.read)
         return self._desired
 
     async def prepare(self) -> None:
@@ -49,7 +50,8 @@ class Record:
             changed = {name: wanted for name, wanted in self._desired.items() if name != model}
             if not desired.empty:
                 changed[model] = desired
-            if changed == self._desired:
+            if changed == self._written:
+                self._desired = changed
                 return ""
             try:
                 await self._workers.call(lambda: self._store.write(changed))
@@ -58,5 +60,5 @@ class Record:
                     raise
                 self._desired = changed  # the next change that can be written takes this one with it
                 return str(error)
-            self._desired = changed
+            self._desired = self._written = changed
             return ""
