@@ -262,7 +262,8 @@ class Changing(Generic[G]):
                 self._keeper.keep(slot)
             self._keeper.choose(model, change.desired, change.stand_in)
         versions = self._keeper.entry(model).versions
-        return [versions[number] for number in change.leaving if versions[number].state is VersionState.READY]
+        there = [versions[number] for number in change.leaving if number in versions]
+        return [old for old in there if old.state is VersionState.READY]
 
     async def _retired(self, operation: Operation, leaving: list[VersionSlot[G]]) -> None:
         for slot in leaving:
