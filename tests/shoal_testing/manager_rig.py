@@ -14,7 +14,7 @@ from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.lifecycle.states import VersionState
 from shoal_server.lifecycle.surroundings import Surroundings
 from shoal_testing.fake_executor import FakeWorkers, void
-from shoal_testing.fake_model import FakeModel
+from shoal_testing.fake_model import FakeModel, Kind
 from shoal_testing.fakes import FakeLoader, FakeResident, FakeSource, FakeStore, RecordingObserver
 from shoal_testing.virtual_threads import VirtualThreads
 from shoal_testing.virtual_time import VirtualClock, run_virtual, virtual_loop
@@ -45,13 +45,17 @@ class Engine:
 
 
 class ManagerRig:
-    """A manager over fakes. ``scripts`` says by model and version what happens ``LOAD_S`` into its load."""
+    """A manager over fakes. ``scripts`` says by model and version what happens ``LOAD_S`` into its load.
+
+    ``kinds`` says which kind of model comes out of it.
+    """
 
     def __init__(
         self,
         definitions: Sequence[ModelDefinition | tuple[str, LoadFailed]],
         observer: Observer | None = None,
         store: FakeStore | None = None,
+        keep_warm_s: float = KEEP_WARM_S,
     ) -> None:
         self.threads = VirtualThreads(virtual_loop())
         self.source = FakeSource(*(item for item in definitions if isinstance(item, ModelDefinition)))
@@ -59,6 +63,7 @@ class ManagerRig:
         self.loader = FakeLoader(self._make)
         self.observer = RecordingObserver()
         self.scripts: dict[tuple[str, int], Callable[[], None]] = {}
+        self.kinds: dict[tuple[str, int], Kind] = {}
         self.engines: list[Engine] = []
         self.store = store or FakeStore()
         self.resident = FakeResident()
@@ -67,7 +72,7 @@ class ManagerRig:
         around = Surroundings(
             self.loader, self._engine, workers, observer or self.observer, VirtualClock(loop), self.resident, LIMIT_S
         )
-        self.manager: Manager[Engine] = Manager(self.source, self.store, around, workers, KEEP_WARM_S)
+        self.manager: Manager[Engine] = Manager(self.source, self.store, around, workers, keep_warm_s)
 
     def slot(self, version: str = "", model: str = "m") -> VersionSlot[Engine]:
         return self.manager.catalog.resolve(model, version)
@@ -84,10 +89,21 @@ class ManagerRig:
     def pause(self, pause_s: float) -> Callable[[], None]:
         return lambda: void(self.threads.pause(pause_s))
 
+    def slowly(self, pause_s: float, *, broken: bool = False) -> Callable[[], None]:
+        """Return what takes so long on a thread, and may then say that a version is broken."""
+
+        def script() -> None:
+            if pause_s > 0:
+                self.threads.pause(pause_s)
+            if broken:
+                raise LoadFailed("broken")
+
+        return script
+
     def _make(self, wanted: ModelDefinition, version: int) -> FakeModel:
         self.threads.pause(LOAD_S)
         self.scripts.get((wanted.name, version), lambda: None)()
-        return FakeModel()
+        return FakeModel(self.kinds.get((wanted.name, version), Kind.ROWS))
 
     def _engine(self, slot: VersionSlot[Engine], loaded: LoadedModel, broken: Callable[[str], None]) -> Engine:
         assert slot.state is VersionState.WARMING, "an engine is made before its version is ready"

@@ -110,14 +110,21 @@ class Manager(Generic[G]):
             definition = await self._workers.call(lambda: self._source.describe(model))
             # What serves and was overwritten by something unusable serves on.
             keep = {*definition.wanted, *definition.refused}
-            if self.keeper.entry(model).desired.versions == ():
-                await self._follow(model, keep)  # nothing serves, so whatever can be loaded is to answer at once
+            entry = self.keeper.entry(model)
+            # The time of none that is kept warm must end while the others load: it would be missed.
+            held = [self.keeper.hold(slot) for version, slot in entry.versions.items() if version in keep]
             try:
+                if entry.desired.versions == ():
+                    await self._follow(model, keep)  # nothing serves, so whatever can be loaded is to answer at once
+                    held.clear()
                 failures = await self._converge(definition, definition.wanted)
                 if not failures:
                     await self._follow(model, keep)
+                    held.clear()
                     self._compare(model, before)
             finally:
+                for let_go in held:
+                    let_go()
                 self._withdraw_unwanted(model)
             return [*failures, *definition.missing]
 

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from shoal_server.errors import Conflict, InvalidRequest, LoadFailed, PreconditionFailed, ShoalError, Unavailable
 from shoal_server.events import MemoryKept, OperationEnded
 from shoal_server.lifecycle.definition import VersionPolicy
+from shoal_server.lifecycle.desired import Desired
 from shoal_server.lifecycle.keys import MOST_KEYS
 from shoal_server.lifecycle.ports import FileDigest, ResidentMemory
 from shoal_server.lifecycle.progress import Result, StepKind
@@ -171,5 +173,49 @@ def test_memory_of_a_large_version_that_does_not_come_back_is_told(returned_byte
         await rig.manager.unload("m")
         await asyncio.sleep(0)
         assert len(rig.observer.of(MemoryKept)) == told
+
+    run_manager(test, FIRST)
+
+
+def test_a_version_of_a_model_that_the_source_has_lost_can_still_be_taken_off_the_record() -> None:
+    store = FakeStore({"gone": Desired((1, 2), 2)})
+
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        result = await done(rig, Unload(model="gone", version=1))
+        assert (result.changed, result.recorded) == (True, True)
+        assert (await done(rig, Unload(model="gone", version=2, force=True))).changed
+        assert store.desired == {"gone": Desired((), 0)}
+
+    run_manager(test, FIRST, store=store)
+
+
+def test_what_is_kept_warm_and_wanted_again_by_the_policy_stays_though_its_time_ends_meanwhile() -> None:
+    store = FakeStore()
+
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        first = rig.slot()
+        await done(rig, Swap(model="m", version=2))
+        await asyncio.sleep(KEEP_WARM_S - 1)
+        store.before_write = rig.pause(5)
+        await rig.manager.load("m")
+        await asyncio.sleep(1)
+        assert rig.slot() is first
+        assert rig.states() == {1: "ready", 2: "unloaded"}
+
+    run_manager(test, FIRST, store=store)
+
+
+def test_what_is_kept_warm_leaves_at_its_time_where_the_policy_cannot_be_followed_again() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        await done(rig, Swap(model="m", version=2))
+        rig.scripts["m", 3] = rig.slowly(KEEP_WARM_S, broken=True)
+        rig.source.models["m"] = replace(FIRST, policy=VersionPolicy(specific=(1, 3)))
+        with pytest.raises(LoadFailed, match="broken"):
+            await rig.manager.load("m")
+        await asyncio.sleep(1)
+        assert rig.states() == {1: "unloaded", 2: "ready", 3: "failed"}
 
     run_manager(test, FIRST)
