@@ -30,6 +30,7 @@ from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
 from shoal_server.tensors.batch import Array, assemble, blocks_of
 from shoal_server.tensors.datatype import DataType
+from shoal_server.tensors.finite import all_finite
 from shoal_server.tensors.spec import Checked, Signature, TensorSpec
 
 T = TypeVar("T")
@@ -101,12 +102,16 @@ def operations() -> Mapping[str, Operation]:
             for row in range(ROWS):
                 block.raw(row, 1)
 
+    def guard() -> None:
+        all_finite(signature.outputs[0], outputs[0])
+
     return {
         "codec": Operation(codec, ROWS),
         "lease": Operation(_lease(), ROWS),
         "backlog": Operation(backlog, ROWS),
         "batch": Operation(batch, ROWS),
         "split": Operation(split, ROWS),
+        "guard": Operation(guard, ROWS),
         "encode": Operation(_encode(made), ROWS),
         "serve": Operation(_serve(signature, checked, outputs), ROWS * _BATCHES),
     }

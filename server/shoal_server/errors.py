@@ -15,6 +15,7 @@
     ├── PreconditionFailed      what the operator expected of a model does not hold; look, then ask again
     ├── Conflict                another change of the same model is under way
     ├── ExecutionFailed         the model failed on this very request (its runtime said why)
+    │   └── NotFinite           the model made NaN or infinity of numbers that are neither
     ├── InternalError           our own fault; the text is for the log, never for a caller
     └── LoadFailed              a model version cannot be served; names the file and the reason
 
@@ -105,6 +106,10 @@ class ExecutionFailed(ShoalError):
     def __init__(self, message: str, *, caller_at_fault: bool = False) -> None:
         super().__init__(message)
         self.caller_at_fault = caller_at_fault
+
+
+class NotFinite(ExecutionFailed):
+    """An output has NaN or infinity, and no input has; its owner does not want such answers to be given."""
 
 
 class InternalError(ShoalError):

@@ -63,6 +63,16 @@ class BatchingOptions:
         return next((allowed for allowed in self.allowed_rows if allowed >= rows), rows)
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerOptions:
+    """What is promised of one model's answers, beyond that they are the model's.
+
+    ``nan_guard``: refuse an answer with NaN or infinity where no input has any.
+    """
+
+    nan_guard: bool = False
+
+
 def halfway(levels: int) -> int:
     """Return the level in the middle, so that callers can be more and less important than those who say nothing."""
     return (levels + 1) // 2

@@ -190,6 +190,7 @@ class BatcherFactory:
             clock=self._clock,
             observer=self._observer,
             fairness=self._fairness,
+            answers=slot.definition.answers,
             settled=settled,
             broken=broken,
             closed=lambda: self.ledger.closed(slot.model, slot.version, batcher.statistics),

@@ -24,7 +24,7 @@ from shoal_server.events import (
     ExecutionBroken,
     Observer,
 )
-from shoal_server.options import BatchingOptions, FairnessOptions
+from shoal_server.options import AnswerOptions, BatchingOptions, FairnessOptions
 
 HUNG_IN_A_ROW: Final = 3  # executions given up one after the other before the version counts as broken
 
@@ -49,6 +49,7 @@ class Batcher:
         clock: Clock,
         observer: Observer,
         fairness: FairnessOptions | None = None,
+        answers: AnswerOptions | None = None,
         settled: Callable[[Sequence[Ticket]], None],
         broken: Callable[[str], None],
         closed: Callable[[], None],
@@ -56,6 +57,7 @@ class Batcher:
         self.origin = origin
         self.runner = runner
         self.options = options
+        self._answers = answers or AnswerOptions()
         self.statistics = Statistics()
         self.batches = runner.signature.batched
         self.instances = instances
@@ -221,7 +223,7 @@ class Batcher:
                 running.work.control.stop()
 
     def _start(self, dispatch: Dispatch[Ticket], now: float) -> None:
-        work = BatchExecution(self.origin, self.runner, self.options, dispatch.entries)
+        work = BatchExecution(self.origin, self.runner, self.options, dispatch.entries, guarded=self._answers.nan_guard)
         for ticket in work.traced:
             assert ticket.trace is not None, "that is why it is among the traced"
             ticket.trace.dispatched = True

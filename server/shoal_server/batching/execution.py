@@ -7,10 +7,11 @@ from typing import Protocol
 
 from shoal_server.batching.parts import Part
 from shoal_server.batching.ticket import Origin, Outputs, Ticket
-from shoal_server.errors import ExecutionFailed, InternalError, ShoalError
+from shoal_server.errors import ExecutionFailed, InternalError, NotFinite, ShoalError
 from shoal_server.events import Traced
 from shoal_server.options import BatchingOptions
 from shoal_server.tensors.batch import WHOLE, Array, SplitError, assemble, blocks_of
+from shoal_server.tensors.finite import all_finite, first_not_finite
 from shoal_server.tensors.spec import Signature
 
 
@@ -94,11 +95,23 @@ class BatchExecution:
     members run one by one; a member that is part of a request, as the whole of that.
 
     ``has_parts`` says that there may be such members.
+
+    Where it is ``guarded``, a member whose answer has NaN or infinity, and whose input has none, runs once more alone:
+    a neighbour may have done it. If it comes out the same, it is not answered with that.
     """
 
-    __slots__ = ("_options", "_runner", "control", "has_parts", "origin", "report", "tickets", "traced")
+    __slots__ = ("_guarded", "_options", "_runner", "control", "has_parts", "origin", "report", "tickets", "traced")
 
-    def __init__(self, origin: Origin, runner: Runner, options: BatchingOptions, tickets: Sequence[Ticket]) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        runner: Runner,
+        options: BatchingOptions,
+        tickets: Sequence[Ticket],
+        *,
+        guarded: bool = False,
+    ) -> None:
+        self._guarded = guarded
         self.origin = origin
         self._runner = runner
         self._options = options
@@ -180,18 +193,53 @@ class BatchExecution:
         whole = len(tickets) == 1 and padded == rows and not tickets[0].is_part
         blocks = blocks_of(signature, arrays, WHOLE if whole else padded)
         outputs = Outputs(self.origin, blocks, tuple([b.shape(WHOLE) if whole else b.tail for b in blocks]))
+        suspects = self._suspects(tickets, inputs, arrays) if self._guarded else ()
         requests = 0
         if whole:
             requests += tickets[0].succeed(outputs, 0, WHOLE)
         else:
             start = 0
             for ticket in tickets:
-                requests += ticket.succeed(outputs, start, ticket.rows)
+                if ticket not in suspects:
+                    requests += ticket.succeed(outputs, start, ticket.rows)
                 start += ticket.rows
         output_ns = perf_counter_ns() - computed
+        if suspects:
+            rows -= sum([suspect.rows for suspect in suspects])
         run = Run(rows, assembled - began, computed - assembled, output_ns, requests, began)
         if self.traced:
             run.members = [ticket.trace for ticket in tickets if ticket.trace is not None]
         if self.has_parts:
             run.continued = sum([isinstance(ticket, Part) and ticket.number > 0 for ticket in tickets])
         self.report.runs.append(run)
+        for suspect in suspects:
+            self._run([suspect], pad=pad)
+
+    def _suspects(
+        self, tickets: Sequence[Ticket], inputs: Sequence[Array | None], arrays: Sequence[Array]
+    ) -> Sequence[Ticket]:
+        """Return the members of a batch whose answers are not finite while their inputs are.
+
+        Raises:
+            NotFinite: it is the only member.
+        """
+        signature = self._runner.signature
+        if all(map(all_finite, signature.outputs, arrays)):
+            return ()
+        suspects: list[Ticket] = []
+        start = 0
+        for ticket in tickets:
+            if tickets[0].key is None:
+                own, given = arrays, inputs
+            else:
+                rows = slice(start, start + ticket.rows)
+                own = [array[rows] for array in arrays]
+                given = [None if array is None else array[rows] for array in inputs]
+            start += ticket.rows
+            place = first_not_finite(signature.outputs, own)
+            if place is None or first_not_finite(signature.inputs, given) is not None:
+                continue
+            if len(tickets) == 1:
+                raise NotFinite(f"output '{place.name}' has NaN or infinity in row {place.row}, and no input has any")
+            suspects.append(ticket)
+        return suspects

@@ -17,6 +17,7 @@ class Outcome(Enum):
     DEADLINE = "deadline"
     CANCELLED = "cancelled"
     EXECUTION_FAILED = "execution_failed"
+    NOT_FINITE = "not_finite"  # the guard against NaN kept the answer back
     ABANDONED = "abandoned"  # its batch ran past the execution limit
     INTERNAL = "internal"
 
@@ -29,6 +30,7 @@ _OUTCOMES: Final[dict[type[ShoalError], Outcome]] = {
     errors.DeadlineExceeded: Outcome.DEADLINE,
     errors.Cancelled: Outcome.CANCELLED,
     errors.ExecutionFailed: Outcome.EXECUTION_FAILED,
+    errors.NotFinite: Outcome.NOT_FINITE,
 }
 
 

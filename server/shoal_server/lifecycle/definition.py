@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from shoal_server.options import BatchingOptions, RuntimeOptions
+from shoal_server.options import AnswerOptions, BatchingOptions, RuntimeOptions
 from shoal_server.tensors.datatype import DataType
 
 
@@ -90,6 +90,7 @@ class ModelDefinition:
     policy: VersionPolicy = VersionPolicy()
     batching: BatchingOptions = field(default_factory=BatchingOptions)
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+    answers: AnswerOptions = field(default_factory=AnswerOptions)
     inputs: tuple[DeclaredTensor, ...] = ()
     outputs: tuple[DeclaredTensor, ...] = ()
     warmups: tuple[Warmup, ...] = ()

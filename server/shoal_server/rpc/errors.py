@@ -28,6 +28,7 @@ STATUSES: Final[dict[type[ShoalError], Status]] = {
     errors.PreconditionFailed: Status.FAILED_PRECONDITION,
     errors.Conflict: Status.ABORTED,
     errors.ExecutionFailed: Status.INTERNAL,
+    errors.NotFinite: Status.OUT_OF_RANGE,
     errors.LoadFailed: Status.INVALID_ARGUMENT,
     errors.InternalError: Status.INTERNAL,
 }

@@ -54,6 +54,7 @@ def define(model: str, settings: Settings, versions: Versions) -> ModelDefinitio
         policy=settings.policy,
         batching=settings.batching,
         runtime=settings.runtime,
+        answers=settings.answers,
         inputs=settings.inputs,
         outputs=settings.outputs,
         warmups=settings.warmups,

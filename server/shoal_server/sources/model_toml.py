@@ -91,6 +91,14 @@ class RuntimeTable(_Table):
     )
 
 
+class AnswersTable(_Table):
+    """``[answers]``: what is promised of answers. A description says what is wanted, and the default."""
+
+    nan_guard: bool | None = Field(
+        None, description="true or false: whether NaN or infinity out of finite inputs is refused (default false)"
+    )
+
+
 class VersionsTable(_Table):
     """``[versions]``: which versions are served, by one of the three. A description says what is wanted."""
 
@@ -108,6 +116,7 @@ class ModelTable(_Table):
 
     batching: BatchingTable = Field(BatchingTable(), description="a table, [batching]")
     runtime: RuntimeTable = Field(RuntimeTable(), description="a table, [runtime]")
+    answers: AnswersTable = Field(AnswersTable(), description="a table, [answers]")
     versions: VersionsTable = Field(VersionsTable(), description="a table, [versions]")
 
 
@@ -125,6 +134,7 @@ def apply_options(tree: Tree, folder: Path, settings: Settings) -> Settings:
         policy=_policy(table.versions, shown) or settings.policy,
         batching=_batching(table.batching, settings.batching, shown),
         runtime=replace(settings.runtime, **table.runtime.model_dump(exclude_none=True)),
+        answers=replace(settings.answers, **table.answers.model_dump(exclude_none=True)),
     )
 
 

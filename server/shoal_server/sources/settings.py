@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shoal_server.lifecycle.definition import DeclaredTensor, VersionPolicy, Warmup
-from shoal_server.options import BatchingOptions, RuntimeOptions
+from shoal_server.options import AnswerOptions, BatchingOptions, RuntimeOptions
 from shoal_server.sources.versions import MODEL_FILE
 
 
@@ -19,6 +19,7 @@ class Settings:
     policy: VersionPolicy = field(default_factory=VersionPolicy)
     batching: BatchingOptions = field(default_factory=BatchingOptions)
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+    answers: AnswerOptions = field(default_factory=AnswerOptions)
     inputs: tuple[DeclaredTensor, ...] = ()
     outputs: tuple[DeclaredTensor, ...] = ()
     warmups: tuple[Warmup, ...] = ()

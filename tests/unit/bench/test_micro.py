@@ -12,7 +12,7 @@ def known() -> Mapping[str, Operation]:
 
 
 def test_every_step_can_be_done_again_and_again(known: Mapping[str, Operation]) -> None:
-    assert list(known) == ["codec", "lease", "backlog", "batch", "split", "encode", "serve"]
+    assert list(known) == ["codec", "lease", "backlog", "batch", "split", "guard", "encode", "serve"]
     for operation in known.values():
         operation.run()
         operation.run()

@@ -6,7 +6,7 @@ import pytest
 
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import VersionPolicy
-from shoal_server.options import BatchingMode, BatchingOptions, RuntimeOptions
+from shoal_server.options import AnswerOptions, BatchingMode, BatchingOptions, RuntimeOptions
 from shoal_server.sources.model_toml import ModelTable, apply_options, parse_options
 from shoal_server.sources.settings import Settings
 from shoal_server.sources.tree import Tree
@@ -31,6 +31,8 @@ def apply(put: Callable[..., Path], root: Path) -> Apply:
     return settings_of
 
 
+TABLES = "batching, runtime, answers, versions"
+
 EVERYTHING = """
 [batching]
 mode = "always"
@@ -53,6 +55,9 @@ execution_limit_s = 5
 [runtime]
 instances = 2
 intra_op_threads = 4
+
+[answers]
+nan_guard = true
 
 [versions]
 specific = [3, 1]
@@ -81,6 +86,7 @@ def test_every_option_reaches_the_settings(apply: Apply) -> None:
             execution_limit_s=5.0,
         ),
         runtime=RuntimeOptions(instances=2, intra_op_threads=4),
+        answers=AnswerOptions(nan_guard=True),
     )
 
 
@@ -128,8 +134,11 @@ def test_preferred_sizes_that_no_longer_fit_are_dropped(apply: Apply) -> None:
         ("[batchin]\n", "unknown key 'batchin'; did you mean 'batching'?"),
         ("[batching]\nmax_row = 3", "unknown key 'batching.max_row'; did you mean 'max_rows'?"),
         ("[versions]\nzebra = 1", "unknown key 'versions.zebra', wanted one of latest, specific, all"),
-        ("x = 1", "unknown key 'x', wanted one of batching, runtime, versions"),
-        ("a = 1\nb = 2", "; ".join(f"unknown key '{key}', wanted one of batching, runtime, versions" for key in "ab")),
+        ("x = 1", "unknown key 'x', wanted one of " + TABLES),
+        (
+            "a = 1\nb = 2",
+            "; ".join(f"unknown key '{key}', wanted one of batching, runtime, answers, versions" for key in "ab"),
+        ),
         ("batching = 3", "'batching' is 3, wanted a table, [batching]"),
         (
             "[batching]\nmax_rows = 0",
