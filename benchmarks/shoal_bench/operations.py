@@ -31,6 +31,7 @@ from shoal_server.rpc.encode import ResponseEncoder, id_field
 from shoal_server.tensors.batch import Array, assemble, blocks_of
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.finite import all_finite
+from shoal_server.tensors.invariance import NOT_FOUND_OUT
 from shoal_server.tensors.spec import Checked, Signature, TensorSpec
 
 T = TypeVar("T")
@@ -121,6 +122,7 @@ class _Still:
     """A loaded model that computes nothing, and the threads and the observer of a batcher that nobody hears of."""
 
     batching_reason = "a benchmark"
+    invariance = NOT_FOUND_OUT
     timings = ()
 
     def __init__(self, signature: Signature, outputs: Sequence[Array]) -> None:

@@ -4,7 +4,7 @@ Every field says its unit and its range; the defaults serve without any configur
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Literal
 
@@ -58,9 +58,21 @@ class BatchingOptions:
     adaptive_limit: bool = False
     execution_limit_s: float = 60.0
 
+    def at_one_size(self) -> "BatchingOptions":
+        """Return the same with all batches padded to the largest."""
+        return replace(self, allowed_rows=(self.padded(self.max_rows),))
+
     def padded(self, rows: int) -> int:
         """Return the allowed batch size that ``rows`` are padded to; ``rows`` where none is larger."""
         return next((allowed for allowed in self.allowed_rows if allowed >= rows), rows)
+
+
+class BatchInvariance(Enum):
+    """Whether answers are to be equal bit for bit, whatever other requests are in the batch."""
+
+    NEVER = "never"
+    AUTO = "auto"  # batches have one fixed shape, unless the server finds that the model needs none for that
+    ALWAYS = "always"  # batches have one fixed shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +80,21 @@ class AnswerOptions:
     """What is promised of one model's answers, beyond that they are the model's.
 
     ``nan_guard``: refuse an answer with NaN or infinity where no input has any.
+    ``batch_invariant``: whether answers do not depend on the batch in a single bit.
     """
 
     nan_guard: bool = False
+    batch_invariant: BatchInvariance = BatchInvariance.NEVER
+
+    def needs_one_size(self, invariant: bool | None) -> bool:  # noqa: FBT001 - a finding: yes, no, or not known
+        """Whether batches have to be of one fixed size, given what was found out about the model."""
+        match self.batch_invariant:
+            case BatchInvariance.NEVER:
+                return False
+            case BatchInvariance.AUTO:
+                return not invariant
+            case BatchInvariance.ALWAYS:
+                return True
 
 
 def halfway(levels: int) -> int:

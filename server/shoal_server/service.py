@@ -180,17 +180,20 @@ class BatcherFactory:
                 gate.release(ticket.rows, ticket.size_bytes, ticket.caller)
             slot.release(len(tickets))
 
+        batching, answers = slot.definition.batching, slot.definition.answers
+        if answers.needs_one_size(loaded.invariance.invariant):
+            batching = batching.at_one_size()
         batcher = Batcher(
             Origin(slot.model, slot.version, slot.uid),
             loaded,
-            slot.definition.batching,
+            batching,
             slot.definition.runtime.instances or loaded.instances,
             slots=self._slots,
             executor=self._executor,
             clock=self._clock,
             observer=self._observer,
             fairness=self._fairness,
-            answers=slot.definition.answers,
+            answers=answers,
             settled=settled,
             broken=broken,
             closed=lambda: self.ledger.closed(slot.model, slot.version, batcher.statistics),

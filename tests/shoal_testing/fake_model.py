@@ -16,6 +16,7 @@ from shoal_server.errors import ExecutionFailed
 from shoal_server.lifecycle.ports import FileDigest, RunControl
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
+from shoal_server.tensors.invariance import NOT_FOUND_OUT
 from shoal_server.tensors.spec import Signature, TensorSpec
 from shoal_testing.virtual_threads import FOR_EVER, VirtualThreads
 
@@ -101,6 +102,7 @@ class FakeModel:
         self.serial = next(self._serials) % SERIALS
         self.signature = signature(kind)
         self.batching_reason = "a fake"
+        self.invariance = NOT_FOUND_OUT
         self.instances = instances
         self.files: tuple[FileDigest, ...] = (FileDigest("model.onnx", f"{self.serial:064x}", 100),)
         self.timings = timings

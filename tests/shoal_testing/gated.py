@@ -9,6 +9,7 @@ from shoal_server.batching.execution import Control, Runner
 from shoal_server.batching.executor import Executor
 from shoal_server.batching.quick import QuickExecutor
 from shoal_server.tensors.batch import Array
+from shoal_server.tensors.invariance import InvarianceFinding
 from shoal_server.tensors.spec import Signature
 from shoal_testing.at_rest import batcher_of, on_loop
 from shoal_testing.server import RunningServer
@@ -29,6 +30,10 @@ class GatedRunner:
     @property
     def signature(self) -> Signature:
         return self.inner.signature
+
+    @property
+    def invariance(self) -> InvarianceFinding:
+        return self.inner.invariance
 
     @property
     def batching_reason(self) -> str:

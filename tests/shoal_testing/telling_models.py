@@ -54,6 +54,48 @@ def batch_mates(layers: int, width: int) -> bytes:
     )
 
 
+def depends_on_size() -> bytes:
+    """``x`` FP32 [N, 2] -> y FP32 [N, 2] = x * (1 + N / 2 ** 22): rows are independent, but for their last bits."""
+    return graph(
+        [
+            helper.make_node("Shape", ["x"], ["sizes"]),
+            helper.make_node("Gather", ["sizes", "zero"], ["rows"]),
+            helper.make_node("Cast", ["rows"], ["size"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["size", "little"], ["more"]),
+            helper.make_node("Add", ["one", "more"], ["factor"]),
+            helper.make_node("Mul", ["x", "factor"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, ["N", 2])],
+        [("y", TensorProto.FLOAT, ["N", 2])],
+        {
+            "zero": np.array(0, np.int64),
+            "one": np.array(1, np.float32),
+            "little": np.array(2**-22, np.float32),
+        },
+    )
+
+
+def depends_on_place() -> bytes:
+    """``x`` FP32 [N, 2] -> y FP32 [N, 2] = x * (1 + (place in the batch, from 1) / 2 ** 22)."""
+    return graph(
+        [
+            helper.make_node("Mul", ["x", "nothing"], ["zeros"]),
+            helper.make_node("Add", ["zeros", "little"], ["steps"]),
+            helper.make_node("CumSum", ["steps", "zero"], ["more"]),
+            helper.make_node("Add", ["one", "more"], ["factor"]),
+            helper.make_node("Mul", ["x", "factor"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, ["N", 2])],
+        [("y", TensorProto.FLOAT, ["N", 2])],
+        {
+            "zero": np.array(0, np.int64),
+            "one": np.array(1, np.float32),
+            "nothing": np.array(0, np.float32),
+            "little": np.array(2**-22, np.float32),
+        },
+    )
+
+
 def versioned(version: int) -> bytes:
     """``x`` FP32 [N, 2], row INT64 [N, 1] -> y FP32 [N, 2] = x + version, mates INT64 [N, N]: as of ``batch_mates``.
 

@@ -12,6 +12,7 @@ from shoal_server.events import Traced
 from shoal_server.options import BatchingOptions
 from shoal_server.tensors.batch import WHOLE, Array, SplitError, assemble, blocks_of
 from shoal_server.tensors.finite import all_finite, first_not_finite
+from shoal_server.tensors.invariance import InvarianceFinding
 from shoal_server.tensors.spec import Signature
 
 
@@ -48,6 +49,11 @@ class Runner(Protocol):
     @property
     def batching_reason(self) -> str:
         """Why the model is batched or is not."""
+        ...
+
+    @property
+    def invariance(self) -> InvarianceFinding:
+        """Whether rows of its batches are bit for bit what they are alone."""
         ...
 
     @property

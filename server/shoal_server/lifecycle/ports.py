@@ -8,6 +8,7 @@ from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.lifecycle.desired import Desired
 from shoal_server.tensors.batch import Array
+from shoal_server.tensors.invariance import InvarianceFinding
 from shoal_server.tensors.spec import Signature
 
 T = TypeVar("T")
@@ -74,6 +75,11 @@ class LoadedModel(Protocol):
     @property
     def batching_reason(self) -> str:
         """Why the model is batched or is not: a sentence for the operator."""
+        ...
+
+    @property
+    def invariance(self) -> InvarianceFinding:
+        """Whether rows of its batches are bit for bit what they are alone."""
         ...
 
     @property

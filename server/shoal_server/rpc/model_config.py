@@ -22,10 +22,12 @@ def model_config(definition: ModelDefinition, batcher: Batcher, digest: str) -> 
     """Return the owner's configuration, if there is one, completed by what was found out and what holds by default.
 
     Dimensions exclude the batch where ``max_batch_size`` is above 0, as in Triton. ``parameters`` tell why the model is
-    batched or is not (``shoal.batching``), the class labels of an output (``shoal.labels.NAME``, a JSON list), the
-    SHA-256 of the model file (``shoal.digest``), and what a batch takes so far, in microseconds:
-    ``shoal.cost.base_us`` and ``shoal.cost.row_us`` for each row, on average ``shoal.cost.deviation_us`` off, as
-    learned from ``shoal.cost.batches`` batches, those of the warm-up included.
+    batched or is not (``shoal.batching``), whether its answers are bit for bit the same in any batch
+    (``shoal.invariance``, and in a word ``shoal.invariant``: yes, no, unknown, or kept, where batches have one size for
+    that), the class labels of an output (``shoal.labels.NAME``, a JSON list), the SHA-256 of the model file
+    (``shoal.digest``), and what a batch takes so far, in microseconds: ``shoal.cost.base_us`` and ``shoal.cost.row_us``
+    for each row, on average ``shoal.cost.deviation_us`` off, as learned from ``shoal.cost.batches`` batches, those of
+    the warm-up included.
     """
     signature, options = batcher.runner.signature, batcher.options
     config = pb.ModelConfig.FromString(definition.config)
@@ -56,9 +58,22 @@ def model_config(definition: ModelDefinition, batcher: Batcher, digest: str) -> 
     if not config.HasField("version_policy"):
         _tell_policy(config, definition.policy)
     config.parameters["shoal.batching"].string_value = batcher.reason
+    invariant, about = _invariance(definition, batcher)
+    config.parameters["shoal.invariant"].string_value = invariant
+    config.parameters["shoal.invariance"].string_value = about
     config.parameters["shoal.digest"].string_value = digest
     _tell_cost(config, batcher.forecast.cost)
     return config
+
+
+def _invariance(definition: ModelDefinition, batcher: Batcher) -> tuple[str, str]:
+    invariant, reason = batcher.runner.invariance
+    if batcher.batches and definition.answers.needs_one_size(invariant):
+        found = {True: "it would be", False: "it would not be", None: "it may not be"}[invariant]
+        (rows,) = batcher.options.allowed_rows
+        return "kept", f"invariant, as batches are padded to {rows} rows; otherwise {found}: {reason}"
+    word, said = {True: ("yes", "invariant"), False: ("no", "not invariant"), None: ("unknown", "not known")}[invariant]
+    return word, f"{said}: {reason}"
 
 
 def _tell_policy(config: pb.ModelConfig, policy: VersionPolicy) -> None:

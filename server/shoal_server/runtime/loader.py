@@ -9,11 +9,12 @@ import numpy as np
 from shoal_server.clock import Clock, MonotonicClock
 from shoal_server.errors import ExecutionFailed, LoadFailed
 from shoal_server.lifecycle.definition import ModelDefinition
-from shoal_server.options import BatchingMode
+from shoal_server.options import BatchingMode, BatchInvariance
 from shoal_server.runtime import heap, huge_pages
 from shoal_server.runtime.batch_probe import BatchProbe, Finding, forbidden_by_dims, row_symbols
 from shoal_server.runtime.declarations import agree
 from shoal_server.runtime.digests import digests
+from shoal_server.runtime.invariance_probe import InvarianceProbe
 from shoal_server.runtime.made_up import Execute, Profile, Recipe, find_recipe
 from shoal_server.runtime.model_files import require_readable, snapshot, unread
 from shoal_server.runtime.onnx_file import stored_texts
@@ -26,6 +27,7 @@ from shoal_server.runtime.sizing import QUICK_S, WORTH_TRYING_S, Sizing, choose,
 from shoal_server.runtime.warmup import run_warmup
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
+from shoal_server.tensors.invariance import NOT_FOUND_OUT, InvarianceFinding
 
 _TRIALS_LIMIT_S: Final = 20.0  # a model that computes until it is stopped must not keep its loading thread for good
 _SECOND_SESSION_LIMIT_BYTES: Final = 1 << 30
@@ -87,14 +89,17 @@ class OrtLoader:
         with self._watchdog.limit() as limit:
             finding, recipe = self._quiet.do(size_bytes, lambda: self._find_batching(definition, path, session, limit))
             chosen, sizing = self._size(definition, origin, session, finding, recipe, limit)
+            finding, invariance = self._quiet.do(
+                size_bytes, lambda: self._find_invariance(definition, chosen, finding, recipe, limit)
+            )
             # At the priority of those who will run it, since deadlines are judged by these; it takes 0.1 s.
-            timings = self._timings(definition, chosen, finding, recipe, limit)
+            timings = self._timings(definition, chosen, finding, invariance, recipe, limit)
         self._quiet.do(size_bytes, lambda: huge_pages.gather(size_bytes))
         files = self._quiet.do(size_bytes, lambda: digests(path, alone=len(origin.files.files) == 1))
         warming()
         if definition.warmups:
             self._quiet.do(size_bytes, lambda: _warm_up(definition, chosen))
-        return OrtModel(chosen, finding, sizing, origin, files, timings)
+        return OrtModel(chosen, finding, sizing, origin, files, timings, invariance)
 
     def _find_batching(
         self, definition: ModelDefinition, path: Path, session: OrtSession, limit: TimeLimit
@@ -164,11 +169,43 @@ class OrtLoader:
         session.close()
         return parallel, chosen
 
-    def _timings(
+    def _find_invariance(
         self,
         definition: ModelDefinition,
         session: OrtSession,
         finding: Finding,
+        recipe: Recipe | None,
+        limit: TimeLimit,
+    ) -> tuple[Finding, InvarianceFinding]:
+        """Return whether answers depend on their batches in any bit; batches that cannot help it are not to be."""
+        if not finding.batched:
+            return finding, InvarianceFinding(invariant=True, reason="its requests run one by one")
+        if recipe is None:
+            return finding, NOT_FOUND_OUT
+        options, answers = definition.batching, definition.answers
+        probe = InvarianceProbe(_within(limit, session), [tensor.spec for tensor in session.outputs], self._clock)
+        wanted = answers.batch_invariant is not BatchInvariance.NEVER
+        try:
+            found = probe.find(recipe, options.padded(options.max_rows), thorough=wanted)
+            if not answers.needs_one_size(found.invariant):
+                return finding, found
+            (rows,) = options.at_one_size().allowed_rows
+            why_not = probe.why_not_at(recipe, rows)
+        except _OutOfTimeError:
+            return finding, InvarianceFinding(invariant=None, reason="it takes too long to find out")
+        if why_not is None:
+            return finding, found
+        reason = f"its owner wants answers that do not depend on the batch, and {why_not}"
+        return Finding(batched=False, reason=reason), InvarianceFinding(
+            invariant=True, reason="its requests run one by one"
+        )
+
+    def _timings(  # noqa: PLR0913, PLR0917 - all that was found out so far
+        self,
+        definition: ModelDefinition,
+        session: OrtSession,
+        finding: Finding,
+        invariance: InvarianceFinding,
         recipe: Recipe | None,
         limit: TimeLimit,
     ) -> list[tuple[int, float]]:
@@ -177,6 +214,8 @@ class OrtLoader:
         if recipe is None:
             return timings
         options = definition.batching
+        if definition.answers.needs_one_size(invariance.invariant):
+            options = options.at_one_size()
         most = min(options.max_rows, _MOST_TIMED_ROWS) if finding.batched else 1
         sizes = {options.padded(1 << doubled) for doubled in range(most.bit_length())} | {most}
         execute = _within(limit, session)

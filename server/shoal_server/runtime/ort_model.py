@@ -11,6 +11,7 @@ from shoal_server.runtime.model_files import Snapshot, snapshot
 from shoal_server.runtime.ort_session import OrtSession
 from shoal_server.runtime.sizing import Sizing
 from shoal_server.tensors.batch import Array
+from shoal_server.tensors.invariance import NOT_FOUND_OUT, InvarianceFinding
 from shoal_server.tensors.spec import Signature
 
 
@@ -42,6 +43,7 @@ class OrtModel:
         origin: Origin,
         files: Sequence[FileDigest],
         timings: Sequence[tuple[int, float]] = (),
+        invariance: InvarianceFinding = NOT_FOUND_OUT,
     ) -> None:
         self.signature = Signature(
             tuple(tensor.spec for tensor in session.inputs),
@@ -52,6 +54,7 @@ class OrtModel:
         self.sizing = sizing
         self.files = files
         self.timings = tuple(timings)
+        self.invariance = invariance
         self._session = session
         self._origin = origin
 

@@ -10,7 +10,14 @@ from pydantic_core import ErrorDetails
 
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import VersionPolicy
-from shoal_server.options import MOST_PRIORITY_LEVELS, BatchingMode, BatchingOptions, halfway
+from shoal_server.options import (
+    MOST_PRIORITY_LEVELS,
+    AnswerOptions,
+    BatchingMode,
+    BatchingOptions,
+    BatchInvariance,
+    halfway,
+)
 from shoal_server.sources.naming import nearest, printable
 from shoal_server.sources.settings import Settings
 from shoal_server.sources.tree import Tree
@@ -97,6 +104,11 @@ class AnswersTable(_Table):
     nan_guard: bool | None = Field(
         None, description="true or false: whether NaN or infinity out of finite inputs is refused (default false)"
     )
+    batch_invariant: Literal["never", "auto", "always"] | None = Field(
+        None,
+        description="'never' (default), 'auto' (batches have one size, unless answers turn out to be bit for bit the "
+        "same in any) or 'always' (batches have one size)",
+    )
 
 
 class VersionsTable(_Table):
@@ -134,7 +146,7 @@ def apply_options(tree: Tree, folder: Path, settings: Settings) -> Settings:
         policy=_policy(table.versions, shown) or settings.policy,
         batching=_batching(table.batching, settings.batching, shown),
         runtime=replace(settings.runtime, **table.runtime.model_dump(exclude_none=True)),
-        answers=replace(settings.answers, **table.answers.model_dump(exclude_none=True)),
+        answers=_answers(table.answers, settings.answers),
     )
 
 
@@ -177,6 +189,13 @@ def _policy(table: VersionsTable, shown: str) -> VersionPolicy | None:
     if table.all:
         return VersionPolicy(latest=0)
     return VersionPolicy(latest=table.latest) if table.latest is not None else None
+
+
+def _answers(table: AnswersTable, under: AnswerOptions) -> AnswerOptions:
+    said = table.model_dump(exclude_none=True)
+    if "batch_invariant" in said:
+        said["batch_invariant"] = BatchInvariance(said["batch_invariant"])
+    return replace(under, **said)
 
 
 def _batching(table: BatchingTable, under: BatchingOptions, shown: str) -> BatchingOptions:

@@ -61,8 +61,10 @@ def test_models_lists_inputs_outputs_and_batching(ask: Ask) -> None:
     code, out, _ = ask("models")
     assert code == 0
     lines = {line.split()[0]: " ".join(line.split()) for line in out.splitlines()}
-    assert re.match(r"counted 1 READY yes stable [0-9a-f]{12} - yes 3 3\.0 x FP32\[-1] y FP32\[-1]", lines["counted"])
-    assert re.match(r"whole 1 READY yes stable [0-9a-f]{12} - no 0 - x FP32\[-1, 3] y FP32\[-1, 3]", lines["whole"])
+    assert re.match(
+        r"counted 1 READY yes stable [0-9a-f]{12} - yes yes 3 3\.0 x FP32\[-1] y FP32\[-1]", lines["counted"]
+    )
+    assert re.match(r"whole 1 READY yes stable [0-9a-f]{12} - no yes 0 - x FP32\[-1, 3] y FP32\[-1, 3]", lines["whole"])
     assert "a FP32[-1, 3], b FP32[-1, 3]" in lines["sums"]
 
 

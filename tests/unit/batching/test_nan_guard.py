@@ -11,6 +11,7 @@ from shoal_server.batching.ticket import Origin, Ticket
 from shoal_server.options import BatchingOptions
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
+from shoal_server.tensors.invariance import NOT_FOUND_OUT
 from shoal_server.tensors.spec import Signature, TensorSpec
 from shoal_testing.fakes import RecordingResponder, tensor
 
@@ -19,6 +20,7 @@ class Roots:
     """``y`` = the square root of x, so NaN of a negative; with ``contagious``, the NaN of one row reaches all."""
 
     batching_reason = ""
+    invariance = NOT_FOUND_OUT
     timings = ()
 
     def __init__(self, *, batched: bool = True, contagious: bool = False) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import VersionPolicy
-from shoal_server.options import AnswerOptions, BatchingMode, BatchingOptions, RuntimeOptions
+from shoal_server.options import AnswerOptions, BatchingMode, BatchingOptions, BatchInvariance, RuntimeOptions
 from shoal_server.sources.model_toml import ModelTable, apply_options, parse_options
 from shoal_server.sources.settings import Settings
 from shoal_server.sources.tree import Tree
@@ -58,6 +58,7 @@ intra_op_threads = 4
 
 [answers]
 nan_guard = true
+batch_invariant = "auto"
 
 [versions]
 specific = [3, 1]
@@ -86,7 +87,7 @@ def test_every_option_reaches_the_settings(apply: Apply) -> None:
             execution_limit_s=5.0,
         ),
         runtime=RuntimeOptions(instances=2, intra_op_threads=4),
-        answers=AnswerOptions(nan_guard=True),
+        answers=AnswerOptions(nan_guard=True, batch_invariant=BatchInvariance.AUTO),
     )
 
 

@@ -25,6 +25,8 @@ _DIGEST_SHOWN: Final = 12  # as much of it as tells the files of one model apart
 class _Version:
     """One version of one model; ``inferences`` are rows, and ``mean_batch`` is None until one batch has run.
 
+    ``invariant`` is whether answers are bit for bit the same in any batch: yes, no, unknown, kept (by padding), or
+    empty where the server does not say.
     ``cost`` is what a batch takes as the server has learned it, empty where it tells nothing. From ``current`` on, None
     means that the server offers us no admin service; ``kept_warm_until`` is Unix time in seconds, 0 where it is not
     kept, or for as long as wanted.
@@ -37,6 +39,7 @@ class _Version:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     batched: bool | None = None
+    invariant: str = ""
     inferences: int = 0
     batches: int = 0
     mean_batch: float | None = None
@@ -103,6 +106,7 @@ def _print(versions: Sequence[_Version], *, cost: bool) -> None:
         ("STATE", lambda version: version.state),
         *(_MANAGED if managed else ()),
         ("BATCHED", lambda version: "-" if version.batched is None else "yes" if version.batched else "no"),
+        ("INVARIANT", lambda version: version.invariant or "-"),
         ("INFERENCES", lambda version: str(version.inferences)),
         ("MEAN BATCH", lambda version: "-" if version.mean_batch is None else f"{version.mean_batch:.1f}"),
         *((("COST", lambda version: version.cost or "-"),) if cost else ()),
@@ -171,6 +175,7 @@ def _version(
         inputs=_tensors(metadata.inputs),
         outputs=_tensors(metadata.outputs),
         batched=config.max_batch_size > 0,
+        invariant=config.parameters["shoal.invariant"].string_value if "shoal.invariant" in config.parameters else "",
         inferences=counts.inference_count,
         batches=executions,
         mean_batch=counts.inference_count / executions if executions else None,
