@@ -5,6 +5,7 @@ value which cannot be used be told of and then ignored, as somebody may have set
 is not read here (headers, certificates, timeouts, compression, the resource) the exporters read themselves.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -21,6 +22,8 @@ _ENDPOINTS: Final = {
 }
 _SIGNAL_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
 _TEMPORALITIES: Final = {"cumulative": "cumulative", "delta": "delta", "lowmemory": "delta"}
+
+_MOST_DIGITS: Final = 18  # below 2 ** 63
 
 Found = tuple[str, object, str]
 """Key, value, and the variable that it comes from."""
@@ -41,7 +44,7 @@ def from_otel(environ: Mapping[str, str]) -> tuple[list[Found], list[str]]:
         try:
             for name, value in read(text, environ):
                 found.append((f"telemetry.{name}", _checked(name, value), variable))
-        except (_Unusable, ValueError) as error:
+        except _Unusable as error:
             remarks.append(f"{variable} is ignored: {error}")
     return found, remarks
 
@@ -77,7 +80,9 @@ def _interval(name: str) -> _Read:
 
 
 def _queue(text: str, _environ: Mapping[str, str]) -> Iterator[tuple[str, object]]:
-    yield "trace_queue", int(_number(text))
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+        raise _Unusable(f"wanted a whole number, got {text!r:.80}")
+    yield "trace_queue", int(text)
 
 
 def _temporality(text: str, _environ: Mapping[str, str]) -> Iterator[tuple[str, object]]:
@@ -99,7 +104,7 @@ def _traces_exporter(text: str, _environ: Mapping[str, str]) -> Iterator[tuple[s
 def _exporters(text: str, known: set[str]) -> set[str]:
     names = {name.strip() for name in text.split(",")} - {"none"}
     if names - known:
-        raise _Unusable(f"there is {', '.join(sorted(known))} and none, got {text!r}")
+        raise _Unusable(f"there is {', '.join(sorted(known))} and none, got {text!r:.80}")
     return names
 
 
@@ -111,7 +116,7 @@ def _sampler(text: str, environ: Mapping[str, str]) -> Iterator[tuple[str, objec
         "traceidratio": lambda: _number(environ.get("OTEL_TRACES_SAMPLER_ARG") or "1"),
     }
     if name not in ratios:
-        raise _Unusable(f"there is {', '.join(ratios)}, each also after parentbased_, got {text!r}")
+        raise _Unusable(f"there is {', '.join(ratios)}, each also after parentbased_, got {text!r:.80}")
     yield "trace_ratio", ratios[name]()
     yield "trace_callers", name != text
 
@@ -122,16 +127,19 @@ def _disabled(text: str, _environ: Mapping[str, str]) -> Iterator[tuple[str, obj
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise _Unusable(f"wanted a number, got {text!r}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise _Unusable(f"wanted a number, got {text!r:.80}")
+    return number
 
 
 def _checked(name: str, value: object) -> object:
     try:
         Settings.model_validate({"telemetry": {name: value}})
     except ValidationError:
-        raise _Unusable(f"telemetry.{name} cannot be {value!r}") from None
+        raise _Unusable(f"telemetry.{name} cannot be {value!r:.80}") from None
     return value
 
 

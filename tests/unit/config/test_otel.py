@@ -116,24 +116,38 @@ def test_an_endpoint_without_a_scheme_means_tls_unless_it_is_said_to_be_insecure
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "why"),
     [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://c"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
-        ("OTEL_METRIC_EXPORT_INTERVAL", "soon"),
-        ("OTEL_METRIC_EXPORT_INTERVAL", "-1"),
-        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
-        ("OTEL_METRICS_EXPORTER", "console"),
-        ("OTEL_TRACES_EXPORTER", "zipkin"),
-        ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
-        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "sideways"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://c", "telemetry.otlp_endpoint cannot be 'ftp://c'"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "telemetry.otlp_protocol cannot be 'http/json'"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "soon", "wanted a number, got 'soon'"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "inf", "wanted a number, got 'inf'"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "1e999", "wanted a number, got '1e999'"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "-1", "telemetry.metric_interval_s cannot be -0.001"),
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote", "got 'jaeger_remote'"),
+        ("OTEL_METRICS_EXPORTER", "console", "there is otlp, prometheus and none, got 'console'"),
+        ("OTEL_TRACES_EXPORTER", "zipkin", "there is otlp and none, got 'zipkin'"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "telemetry.trace_queue cannot be 0"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "inf", "wanted a whole number, got 'inf'"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "nan", "wanted a whole number, got 'nan'"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1.5", "wanted a whole number, got '1.5'"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "9" * 5000, "wanted a whole number, got '999"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "sideways", "cannot be 'sideways'"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_told_of_and_ignored(name: str, value: str) -> None:
+def test_a_value_that_cannot_be_used_is_told_of_and_ignored(name: str, value: str, why: str) -> None:
     configuration = load({}, environ={name: value})
     assert configuration.settings == load({}, environ={}).settings
     (remark,) = configuration.remarks
     assert remark.startswith(f"{name} is ignored: ")
+    assert why in remark
+    assert len(remark) < 250
+
+
+@pytest.mark.parametrize("argument", ["nan", "inf", "half"])
+def test_a_sampler_whose_argument_is_no_number_is_ignored(argument: str) -> None:
+    configuration = load({}, environ={"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": argument})
+    assert configuration.remarks == (f"OTEL_TRACES_SAMPLER is ignored: wanted a number, got {argument!r}",)
 
 
 def test_a_sampler_whose_argument_is_no_share_is_ignored() -> None:
