@@ -45,11 +45,11 @@ class StateFolder:
         """
         path = self._folder / STATE_FILE
         try:
-            return state_text.read(_content(path).decode())
+            return state_text.read(_text(path))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, RecursionError) as error:
-            reason = because(error) if isinstance(error, OSError | ValueError) else "it is nested too deep"
+        except (OSError, ValueError) as error:
+            reason = because(error) if isinstance(error, OSError) else error
             raise LoadFailed(
                 f"{path}, which says which versions operators want, cannot be used: {reason}. Put a good copy in its "
                 f"place, or take it away to serve what the models' own configuration says"
@@ -128,13 +128,16 @@ class StateFolder:
         return PreconditionFailed(f"the state folder {self._folder.name} cannot be written: {because(error)}")
 
 
-def _content(path: Path) -> bytes:
+def _text(path: Path) -> str:
     # Without waiting: opening a pipe would wait for its writer, and the server would neither serve nor fail.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("it is not a regular file")
-        return file.read()
+        try:
+            return file.read().decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"it is not UTF-8 text from byte {error.start} on") from error
 
 
 def _sync_folder(folder: Path) -> None:

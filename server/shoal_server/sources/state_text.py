@@ -31,7 +31,14 @@ def read(text: str) -> dict[str, Desired]:
     Raises:
         ValueError: it is not such a text; the text of the error says where.
     """
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON from line {error.lineno}, column {error.colno} on") from error
+    except ValueError as error:
+        raise ValueError("it has a number of too many digits") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
     if not isinstance(found, dict) or "format" not in found:
         raise ValueError("it has no format number")
     if found["format"] != FORMAT:
@@ -56,9 +63,8 @@ def _one(name: str, entry: Any) -> Desired:  # noqa: ANN401 - whatever the file 
         raise ValueError(f"model {name!r:.80} has labels that stand for no numbers above 0")
     for word in (name, *labels):
         if any("\ud800" <= character <= "\udfff" for character in word):
-            raise ValueError(
-                f"model {name!r:.80} has a name that is no text: {word!r:.80}"
-            )  # no message could carry it
+            # No message could carry it.
+            raise ValueError(f"model {name!r:.80} has a name that is no text: {word!r:.80}")
     return Desired(None if versions is None else tuple(sorted(set(versions))), current, previous, labels)
 
 

@@ -118,11 +118,27 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     store.close()
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe", b"", b"[" * 100_000])
-def test_a_file_that_cannot_be_understood_is_refused(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "desired.json").write_bytes(data)
-    with pytest.raises(LoadFailed, match="Put a good copy in its place"):
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b'{"format": \xff', "it is not UTF-8 text from byte 11 on"),
+        (b"", "it is no JSON from line 1, column 1 on"),
+        (b'{\n "format": oh}', "it is no JSON from line 2, column 12 on"),
+        (b"[" * 100_000, "it is nested too deep"),
+        (b'{"format": ' + b"9" * 5000 + b"}", "it has a number of too many digits"),
+        (b'{"format": 2, "models": {}}', "it has format 2, and this server knows 1"),
+    ],
+    ids=["no UTF-8", "empty", "no JSON", "deep", "long", "later"],
+)
+def test_a_file_that_cannot_be_understood_is_refused_in_a_sentence(tmp_path: Path, data: bytes, reason: str) -> None:
+    path = tmp_path / "desired.json"
+    path.write_bytes(data)
+    with pytest.raises(LoadFailed) as failure:
         StateFolder(tmp_path, required=False).read()
+    assert str(failure.value).startswith(
+        f"{path}, which says which versions operators want, cannot be used: {reason}. "
+    )
+    assert "Put a good copy in its place" in str(failure.value)
 
 
 @pytest.mark.parametrize(
