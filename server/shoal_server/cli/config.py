@@ -4,6 +4,7 @@ import json
 
 import typer
 
+from shoal_server.cli.failure import MISUSED, Failure
 from shoal_server.cli.flags import with_settings
 from shoal_server.config import OPTIONS, Configuration
 
@@ -17,6 +18,10 @@ def _config(configuration: Configuration) -> int:
         shoal config --config staging.toml
         SHOAL_GRACE_S=5 shoal config --batching-max-rows 32
     """
+    models = OPTIONS["models"]
+    path = configuration.settings.models
+    if configuration.origins.get(models.key) == models.flag and not path.exists():
+        raise Failure(f"{path} does not exist: PATH is that of the models, as for `shoal serve`", MISUSED)
     section = ""
     for option in OPTIONS.values():
         if option.section != section:

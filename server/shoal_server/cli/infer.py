@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Final
 
 import numpy as np
@@ -10,7 +11,7 @@ import typer
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_server.cli import arrays
 from shoal_server.cli.failure import MISUSED, Failure
-from shoal_server.cli.remote import Address, Remote, Timeout
+from shoal_server.cli.remote import Address, CallFailed, Remote, Timeout
 from shoal_server.cli.tls_flags import UNSAID, TlsFlags, with_tls
 from shoal_server.tensors.datatype import DataType
 
@@ -18,6 +19,7 @@ _SERVICE: Final = "/inference.GRPCInferenceService"
 _LABELS: Final = "shoal.labels."  # where ModelConfig.parameters has an output's class names, as a JSON list
 _ROWS_SHOWN: Final = 20
 _CLASSES_SHOWN: Final = 3
+_NAMES_SHOWN: Final = 20
 
 Labels = Mapping[str, Sequence[str]]
 
@@ -52,9 +54,7 @@ def command(  # noqa: PLR0913 - one for each flag
         shoal infer fraud --input amount=12.5 --input 'country="NL"' --output score --json
     """
     with Remote(address, timeout_s, tls) as server:
-        metadata = server.call(
-            f"{_SERVICE}/ModelMetadata", pb.ModelMetadataRequest(name=model, version=version), pb.ModelMetadataResponse
-        )
+        metadata = _metadata(server, model, version)
         request = pb.ModelInferRequest(model_name=model, model_version=version)
         _add_inputs(request, metadata.inputs, inputs or ())
         request.outputs.extend(pb.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in outputs or ())
@@ -72,6 +72,44 @@ def command(  # noqa: PLR0913 - one for each flag
             typer.echo(f"\n{output.name}: {output.datatype} {list(output.shape)}")
             typer.echo(_readable(array, labels.get(output.name, ())))
     return 0
+
+
+def _metadata(server: Remote, model: str, version: str) -> pb.ModelMetadataResponse:
+    """Return what a model takes and gives.
+
+    Raises:
+        Failure: it cannot be had; of a model that is not there, with the names that are.
+    """
+    request = pb.ModelMetadataRequest(name=model, version=version)
+    try:
+        return server.call(f"{_SERVICE}/ModelMetadata", request, pb.ModelMetadataResponse)
+    except CallFailed as failure:
+        if failure.status != "NOT_FOUND":
+            raise
+        names = _names(server)
+        if names is None or model in names:
+            raise
+        raise CallFailed(failure.status, f"unknown model {model!r:.120}{_others(model, names)}") from failure
+
+
+def _names(server: Remote) -> Sequence[str] | None:
+    """Return the names of all models; None where the server does not tell."""
+    try:
+        index = server.call(f"{_SERVICE}/RepositoryIndex", pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse)
+    except Failure:
+        return None
+    return sorted({entry.name for entry in index.models})
+
+
+def _others(model: str, names: Sequence[str]) -> str:
+    """Return the end of a sentence that says which models there are instead."""
+    if not names:
+        return "; there is none"
+    near = get_close_matches(model, names, n=3)
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return f"; there is {', '.join(names[:_NAMES_SHOWN])}{more}"
 
 
 _Specs = Sequence[pb.ModelMetadataResponse.TensorMetadata]

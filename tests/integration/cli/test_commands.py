@@ -182,3 +182,29 @@ def test_a_server_that_is_silent_is_waited_for_no_longer_than_asked(capsys: pyte
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         assert run(["health", "--address", address, "--timeout-s", "0.2"]) == 1
     assert f"DEADLINE_EXCEEDED: {address} gave no answer within 0.2 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("doubel", "NOT_FOUND: unknown model 'doubel'; did you mean double?"),
+        (
+            "zzz",
+            "NOT_FOUND: unknown model 'zzz'; there is constant, counted, double, echo, scalars, sums, votes, whole",
+        ),
+    ],
+)
+def test_infer_names_what_there_is_in_the_place_of_a_model_that_is_not(ask: Ask, model: str, said: str) -> None:
+    assert ask("infer", model, "--input", "1") == (1, "", f"shoal: {said}\n")
+
+
+def test_infer_of_a_version_that_is_not_names_those_that_are(ask: Ask) -> None:
+    code, out, err = ask("infer", "double", "--version", "9", "--input", "1")
+    assert (code, out) == (1, "")
+    assert err == "shoal: NOT_FOUND: model 'double' has no version '9'; it has [3]\n"
+
+
+def test_config_of_models_that_are_not_there_fails(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(["config", str(tmp_path / "nosuch")]) == 2
+    assert "nosuch does not exist: PATH is that of the models" in capsys.readouterr().err
+    assert run(["config", str(tmp_path)]) == 0

@@ -98,6 +98,7 @@ def test_the_configuration_in_force_is_printed_as_a_file_that_gives_it_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SHOAL_LIMITS__MAX_ROWS", "77")
+    (folder / 'my\n"models\\').mkdir()
     (folder / "shoal.toml").write_text('log_level = "debug"\n[batching]\ndelay_ms = 1.5')
     assert run(["config", 'my\n"models\\', "--address", "[::1]:0"]) == 0
     out = capsys.readouterr().out
