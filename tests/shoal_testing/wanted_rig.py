@@ -47,7 +47,7 @@ class WantedRig:
         self.store = FakeStore(required=required)
         self.world = World(self.loop.time(), load_s, _KEPT_S, required, write_s)
         for name in MODELS:
-            kinds = dict.fromkeys(PRESENT, Kind.ROWS)
+            kinds = {**dict.fromkeys(PRESENT, Kind.ROWS), PRESENT[-1]: Kind.OPTIONAL}
             self.world.models[name] = Account(self.world, name, PRESENT, policy, kinds)
         self.rig: ManagerRig
         self._policy = VersionPolicy(specific=policy)

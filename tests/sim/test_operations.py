@@ -68,7 +68,7 @@ class Walk:
                 expected=expected,
                 dry_run=dry_run,
                 keep_warm_s=random.choice(KEEP_WARM_S),
-                allow_signature_change=random.random() < 0.2,
+                allow_signature_change=random.random() < 0.35,
             )
         if chance < 0.6:
             return Load(model=model, version=version, key=key, expected=expected, dry_run=dry_run)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +15,7 @@ _LABEL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(ABC):
     """What every change takes.
 
     ``key``: the same key is the same operation. ``expected``: the version that must answer now, 0 for any.
@@ -34,9 +35,9 @@ class Request:
             raise InvalidRequest(f"an expected version is above 0, or 0 for any, got {self.expected}")
 
     @property
+    @abstractmethod
     def kind(self) -> str:
         """What it is called."""
-        raise NotImplementedError
 
     @property
     def about(self) -> int:
@@ -48,7 +49,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _OfVersion(Request):
+class _OfVersion(Request, ABC):
     version: int
 
     def __post_init__(self) -> None:
