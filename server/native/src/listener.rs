@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
@@ -28,6 +28,8 @@ use crate::tls::{self, Holder};
 const BACKLOG: i32 = 4096;
 /// How long no connection is accepted after that failed for want of file descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long nothing more is said of newcomers for whom there is no room: it may come and go many times a second.
+const SILENCE: Duration = Duration::from_secs(30);
 const UNIX: &str = "unix:";
 
 /// A bound socket that nobody serves yet.
@@ -220,8 +222,8 @@ impl Acceptor {
             }
         };
         let mut next = 0;
-        let mut complained = false;
-        let mut is_full = false;
+        let mut of_shortage = Seldom::default();
+        let mut of_fullness = Seldom::default();
         loop {
             let accepted = match &listening {
                 Listening::Tcp(listener) => listener.accept().await.and_then(|(stream, address)| {
@@ -235,13 +237,10 @@ impl Acceptor {
             };
             match accepted {
                 Ok(accepted) => {
-                    complained = false;
                     if let Some(place) = self.server.admit() {
-                        is_full = false;
                         self.hand_over(accepted, place, next);
                         next = (next + 1) % self.workers.len();
-                    } else if !is_full {
-                        is_full = true;
+                    } else if of_fullness.is_time() {
                         let most = self.server.limits.connections;
                         let words = format!("no room for more than {most} connections: newcomers are hung up on");
                         self.server.inbox.log(Level::Warning, words);
@@ -253,12 +252,9 @@ impl Acceptor {
                         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
                     );
                     if is_short {
-                        if !complained {
-                            complained = true;
-                            self.server.inbox.log(
-                                Level::Error,
-                                format!("no connection can be accepted: {}", reason(&error)),
-                            );
+                        if of_shortage.is_time() {
+                            let words = format!("no connection can be accepted: {}", reason(&error));
+                            self.server.inbox.log(Level::Error, words);
                         }
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -286,6 +282,23 @@ impl Acceptor {
             }
         });
         server.set_task(number, task.abort_handle());
+    }
+}
+
+/// Says when it is time to say something again.
+#[derive(Default)]
+struct Seldom {
+    silent_until: Option<Instant>,
+}
+
+impl Seldom {
+    fn is_time(&mut self) -> bool {
+        let now = Instant::now();
+        let is_time = self.silent_until.is_none_or(|until| until <= now);
+        if is_time {
+            self.silent_until = Some(now + SILENCE);
+        }
+        is_time
     }
 }
 
