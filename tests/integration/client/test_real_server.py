@@ -26,6 +26,7 @@ from shoal_client import (
     Unsupported,
 )
 from shoal_testing import models
+from shoal_testing.at_rest import wait_until_held
 from shoal_testing.gated import gated
 from shoal_testing.server import RunningServer, running_server
 from shoal_testing.telling_models import plus
@@ -239,8 +240,7 @@ def test_a_full_server_is_told_with_its_status(tmp_path: Path, run: Run) -> None
                 row = {"x": np.ones((1, 2), np.float32)}
                 inside = [asyncio.ensure_future(client.infer("m", row)) for _ in range(2)]
                 await asyncio.to_thread(gate.wait_for_run)
-                while running.server.inside.requests < 2:  # noqa: ASYNC110 - the server is on another thread
-                    await asyncio.sleep(0.001)
+                await asyncio.to_thread(wait_until_held, running, requests=2)
                 with pytest.raises(Overloaded) as caught:
                     await client.infer("m", row)
                 assert caught.value.model == "m"

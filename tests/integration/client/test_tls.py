@@ -1,7 +1,9 @@
 """TLS and mTLS with real certificates, from files and from bytes, and their renewal."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -223,25 +225,54 @@ def test_a_plain_server_is_told_apart(run: Run) -> None:
     run(main())
 
 
-def test_files_that_cannot_be_used_are_told_once_and_found_again_when_they_can(
-    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    old, new = Authority(), Authority()
+class Heard(logging.Handler):
+    """What a logger says, for a coroutine to wait for."""
 
-    async def logged(word: str) -> None:
-        while not [record for record in caplog.records if word in record.getMessage()]:  # noqa: ASYNC110 - no event
-            await asyncio.sleep(0.01)
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._loop.call_soon_threadsafe(self._take, record.getMessage())
+
+    async def wait_for(self, words: str) -> None:
+        while not any(words in message for message in self.messages):
+            self._news.clear()
+            await self._news.wait()
+
+    def _take(self, message: str) -> None:
+        self.messages.append(message)
+        self._news.set()
+
+
+@contextmanager
+def heard(name: str) -> Iterator[Heard]:
+    logger, handler = logging.getLogger(name), Heard()
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def test_files_that_cannot_be_used_are_told_once_and_found_again_when_they_can(run: Run, tmp_path: Path) -> None:
+    old, new = Authority(), Authority()
 
     async def main() -> None:
         tls = old.write(tmp_path)
-        caplog.set_level("INFO", "shoal_client")
         fake = FakeServer(ModelInfer=whoami)
         async with serving(fake, new.credentials()), AsyncClient(fake.address, tls=tls, retry=PATIENT) as client:
-            (tmp_path / "client.key").write_bytes(b"half a file")
-            await logged("the certificates in use are kept: tls.key")
-            new.write(tmp_path)
-            await logged("new certificates are in use")
+            with heard("shoal_client") as log:
+                (tmp_path / "client.key").write_bytes(b"half a file")
+                await log.wait_for("the certificates in use are kept: tls.key")
+                new.write(tmp_path)
+                await log.wait_for("new certificates are in use")
             assert (await client.infer("m", ROW)).model_version == "client.example"
+            assert len(set(log.messages)) == len(log.messages)
 
     run(main())
-    assert len({record.getMessage() for record in caplog.records}) == len(caplog.records)
