@@ -59,6 +59,11 @@ class WantedRig:
         return [(name, version) for name, account in self.world.models.items() for version in sorted(account.serving)]
 
     @property
+    def answering(self) -> list[tuple[str, int]]:
+        """What should answer calls without a version."""
+        return [(name, account.answering) for name, account in self.world.models.items() if account.answering]
+
+    @property
     def replaced(self) -> list[str]:
         """The models that can be rolled back."""
         return [name for name, account in self.world.models.items() if account.wish.previous]

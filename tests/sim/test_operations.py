@@ -59,6 +59,7 @@ class Walk:
         key = random.choice(["a", "b"]) if random.random() < 0.1 else ""
         expected = random.randint(1, 4) if random.random() < 0.1 else 0
         dry_run = random.random() < 0.12
+        served = [number for name, number in self.rig.serving if name == model]
         chance = random.random()
         if chance < 0.45:
             return Swap(
@@ -71,21 +72,22 @@ class Walk:
                 allow_signature_change=random.random() < 0.35,
             )
         if chance < 0.6:
+            version = random.choice([*(set(PRESENT) - {*served}), version])
             return Load(model=model, version=version, key=key, expected=expected, dry_run=dry_run)
         if chance < 0.72:
-            force = random.random() < 0.4
+            version = random.choice([*served, version])
+            force = random.random() < 0.5
             return Unload(model=model, version=version, key=key, expected=expected, dry_run=dry_run, force=force)
         if chance < 0.86:
             model = random.choice(self.rig.replaced or MODELS)
             return Rollback(model=model, key=key, expected=expected, dry_run=dry_run)
-        served = [number for name, number in self.rig.serving if name == model]
         labelled = random.choice([*served, *range(6)])
         return SetLabel(model=model, label=random.choice(["blue", "green"]), version=labelled, dry_run=dry_run)
 
     def breaks(self) -> Break | None:
         if not self.rig.serving or self.random.random() < 0.8:
             return None
-        return (self.random.choice(MEANWHILE_S), *self.random.choice(self.rig.serving))
+        return (self.random.choice(MEANWHILE_S), *self.random.choice(self.rig.serving + self.rig.answering))
 
     def whole_model(self) -> str:
         model = self.random.choice(MODELS)
@@ -111,7 +113,7 @@ class Walk:
     def engine(self) -> str:
         if not self.rig.serving:
             return "nothing serves"
-        model, version = self.random.choice(self.rig.serving)
+        model, version = self.random.choice(self.rig.serving + 2 * self.rig.answering)
         self.rig.break_engine(model, version)
         return f"the engine of {model}/{version} breaks"
 
@@ -120,7 +122,7 @@ class Walk:
             load_s, write_s = self.random.choice(LOADS_S), self.random.choice(WRITES_S)
             self.rig.become(load_s=load_s, write_s=write_s)
             return f"a load takes {load_s:g} s, a write {write_s:g} s"
-        trouble = self.random.choice(["", "", "early", "late"])
+        trouble = self.random.choice(["", "", "", "early", "late"])
         self.rig.trouble(trouble)
         return f"the store has trouble: {trouble!r}"
 
@@ -136,8 +138,8 @@ class Walk:
 
 @pytest.mark.parametrize("group", range(4))
 def test_whatever_operators_do_is_what_a_naive_account_says(group: int, seed: int) -> None:
-    for offset in range(5):
-        Walk(seed + group * 5 + offset).go(100)
+    for offset in range(7):
+        Walk(seed + group * 7 + offset).go(100)
 
 
 @pytest.mark.slow
