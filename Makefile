@@ -33,6 +33,11 @@ build_native = { rm -rf $(1) && if [ -x $(BIN)/uv ]; \
 # What pip cannot do: lock for every platform, choose the lowest versions, check hashes of constraints.
 needs_uv = [ -x $(BIN)/uv ] || { echo "this needs uv, which could not be had" >&2; exit 1; }
 
+# Cargo as the wheel was built, so that lint and tests use what that has compiled: the same profile, the same PyO3.
+CARGO_ENV = PYO3_BUILD_EXTENSION_MODULE=1 \
+	$(addprefix PYO3_CONFIG_FILE=,$(abspath $(wildcard server/native/target/maturin/pyo3-config-*.txt)))
+CARGO_FLAGS := --quiet --locked --release --manifest-path server/native/Cargo.toml
+
 .PHONY: help
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,7 +60,7 @@ native:  ## build the native transport anew
 	@$(MAKE) $(NATIVE)
 
 CRATE := server/native/Cargo.toml server/native/Cargo.lock server/native/pyproject.toml \
-         server/native/shoal_native.pyi $(wildcard server/native/src/*.rs)
+         server/native/shoal_native.pyi $(wildcard server/native/src/*.rs server/native/src/*/*.rs)
 
 # The wheel goes last, so that the environment is never left without one because a build has failed.
 $(NATIVE): $(READY) $(CRATE)
@@ -132,7 +137,8 @@ test: lint  ## every check that CI runs: lint, then all tests but the long ones 
 test-native: $(READY) $(NATIVE)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --transport grpcio \
 		tests/integration/protocol tests/faults $(PYTEST_ARGS)
-	cargo test --quiet --locked --release --no-default-features --manifest-path server/native/Cargo.toml
+	$(CARGO_ENV) cargo test $(CARGO_FLAGS) --lib --no-default-features \
+		--config 'profile.release.package.shoal-native.opt-level=1'
 
 .PHONY: interop
 interop: $(READY) $(NATIVE) $(INTEROP)  ## install grpc-js into .venv/interop and call both transports by it (needs npm)
@@ -162,7 +168,7 @@ lint: $(READY) $(NATIVE)  ## ruff, mypy, import-linter, deptry, and whether the 
 .PHONY: lint-native
 lint-native:
 	cargo fmt --check --manifest-path server/native/Cargo.toml
-	cargo clippy --quiet --locked --all-targets --manifest-path server/native/Cargo.toml -- --deny warnings
+	$(CARGO_ENV) cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
 
 .PHONY: format
 format: $(READY)  ## format, and fix what ruff can fix safely
