@@ -13,7 +13,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from shoal_server.batching.backlog import Backlog, CloseReason, Dispatch, Idle, WakeAt
+from shoal_server.batching.backlog import Backlog
+from shoal_server.batching.decision import CloseReason, Dispatch, Idle, WakeAt
 from shoal_server.errors import Overloaded
 from shoal_server.options import BatchingOptions
 from shoal_testing.machines import run_for_long, run_quickly

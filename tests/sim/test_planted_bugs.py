@@ -13,8 +13,9 @@ import pytest
 
 from shoal_server.admission.gate import Gate
 from shoal_server.batching import execution
-from shoal_server.batching.backlog import Backlog, Dispatch, _Lane
+from shoal_server.batching.backlog import Backlog, _Lane
 from shoal_server.batching.batcher import Batcher
+from shoal_server.batching.decision import Dispatch
 from shoal_server.batching.execution import BatchExecution, Control
 from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.parts import Part, Split

@@ -9,85 +9,24 @@ dispatching (``preferred_rows``, else ``max_rows``).
 No batch is started for a request that would not be answered in time: the forecast refuses it at the door or, where the
 line moved more slowly than foreseen, when its turn has come.
 
+Most often whoever comes goes at once, all of them as one batch. So requests of one lane that come while nobody waits
+stand aside until the next decision, ``_fresh``: mostly that takes them all, and they were never in the line.
+
 Each further question has its place here and nowhere else: what may share a batch in the key, how much fits in
 ``_take``, who goes first in ``Precedence``, and how long it may be held back in ``_choose``.
 """
 
 import heapq
 from collections import OrderedDict
-from enum import Enum
 from itertools import count
-from typing import Generic, NamedTuple, NoReturn, Protocol, TypeVar
+from math import inf
+from typing import Generic, NoReturn
 
+from shoal_server.batching.decision import CloseReason, Dispatch, E, Idle, TooLate, WakeAt
 from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.precedence import Precedence
 from shoal_server.errors import Bound, Overloaded
 from shoal_server.options import BatchingOptions, FairnessOptions
-
-
-class Entry(Protocol):
-    """What the policy needs to know of a request; times are monotonic seconds.
-
-    It leaves the line at ``deadline_s``.
-    """
-
-    rows: int
-    size_bytes: int
-    key: tuple[object, ...] | None
-    arrived_s: float
-    deadline_s: float
-
-    @property
-    def answer_by_s(self) -> float:
-        """When the answer becomes useless."""
-        ...
-
-    @property
-    def priority(self) -> int:
-        """From 1, the first, to the number of levels; of no account where there is one."""
-        ...
-
-    @property
-    def caller(self) -> str:
-        """Who asks; of no account without fairness."""
-        ...
-
-
-E = TypeVar("E", bound=Entry)
-
-
-class CloseReason(Enum):
-    """Why a batch took no more."""
-
-    FULL = "full"
-    DELAY_OVER = "delay_over"
-    SLOT_FREE = "slot_free"
-    DEADLINE = "deadline"  # one row more would have made a member late
-    ALONE = "alone"
-
-
-class Dispatch(NamedTuple, Generic[E]):
-    """Run these now, as one batch of ``rows`` rows."""
-
-    entries: tuple[E, ...]
-    rows: int
-    reason: CloseReason
-
-
-class TooLate(NamedTuple, Generic[E]):
-    """These were taken out: their turn has come, and they could not be answered in time any more. Then ask again."""
-
-    entries: tuple[E, ...]
-
-
-class WakeAt(NamedTuple):
-    """Nothing to do before that time, unless something changes."""
-
-    at_s: float
-
-
-class Idle(NamedTuple):
-    """Nothing waits."""
 
 
 class _Lane(Generic[E]):
@@ -121,11 +60,13 @@ class Backlog(Generic[E]):
         # Numbers, not entries: who has left stays in the heap for a while, and must not keep a request's bytes there.
         self._deadlines: list[tuple[float, int]] = []
         self._numbers = count()
+        self._fresh: list[E] = []  # only while the line is empty, all of one key, and where the oldest goes first
+        self._fresh_due_s = inf
         self.rows = 0
         self.size_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._line)
+        return len(self._line) + len(self._fresh)
 
     def offer(self, entry: E) -> None:
         """Add a request at the end of the line.
@@ -134,9 +75,9 @@ class Backlog(Generic[E]):
             Overloaded: a bound of the line is reached, or the line is too long for its deadline; nothing was added.
             DeadlineExceeded: the model takes longer than its deadline allows; nothing was added.
         """
-        line, options = self._line, self._options
-        if len(line) >= options.max_queued_requests or (
-            line
+        waiting, options = len(self._line) + len(self._fresh), self._options
+        if waiting >= options.max_queued_requests or (
+            waiting
             and (
                 self.rows + entry.rows > options.max_queued_rows
                 or self.size_bytes + entry.size_bytes > options.max_queued_bytes
@@ -146,12 +87,12 @@ class Backlog(Generic[E]):
         precedence = self._precedence
         if precedence is not None and precedence.exceeds_share(
             entry,
-            options.max_queued_requests - len(line),
+            options.max_queued_requests - waiting,
             options.max_queued_rows - self.rows,
             options.max_queued_bytes - self.size_bytes,
         ):
             raise Overloaded(
-                f"its caller holds its share of the line, in which {len(line)} requests with {self.rows} rows wait",
+                f"its caller holds its share of the line, in which {waiting} requests with {self.rows} rows wait",
                 Bound.SHARE,
                 retry_after_s=self._forecast.drain_s(self.rows / 2),
             )
@@ -162,6 +103,26 @@ class Backlog(Generic[E]):
 
     def add(self, entry: E) -> None:
         """Add a request at the end of the line that cannot be refused, as somebody was let in for it before."""
+        self.rows += entry.rows
+        self.size_bytes += entry.size_bytes
+        if entry.key is not None and not self._line and self._precedence is None:
+            fresh = self._fresh
+            if not fresh or fresh[0].key == entry.key:
+                fresh.append(entry)
+                if entry.deadline_s < self._fresh_due_s:  # noqa: PLR1730 - a call of min costs more than the rest of it
+                    self._fresh_due_s = entry.deadline_s
+                return
+        self._line_up()
+        self._enter(entry)
+
+    def _line_up(self) -> None:
+        """Put those into the line who stood aside."""
+        if self._fresh:
+            fresh, self._fresh, self._fresh_due_s = self._fresh, [], inf
+            for entry in fresh:
+                self._enter(entry)
+
+    def _enter(self, entry: E) -> None:
         lane = self._lane_of(entry)
         if self._precedence is not None:
             self._precedence.add(entry, lane)
@@ -171,8 +132,6 @@ class Backlog(Generic[E]):
         line = self._line
         line[entry] = lane
         self._by_number[number] = entry
-        self.rows += entry.rows
-        self.size_bytes += entry.size_bytes
         if len(self._deadlines) > 64 + 2 * len(line):
             self._forget_the_gone()
         heapq.heappush(self._deadlines, (entry.deadline_s, number))
@@ -181,6 +140,7 @@ class Backlog(Generic[E]):
 
     def withdraw(self, entry: E) -> bool:
         """Take a request out of the line; return False where it does not wait here."""
+        self._line_up()
         if entry not in self._line:
             return False
         self._remove(entry)
@@ -188,6 +148,8 @@ class Backlog(Generic[E]):
 
     def expire(self, now: float) -> list[E]:
         """Take out and return every request whose deadline has come."""
+        if self._fresh_due_s <= now:
+            self._line_up()
         expired = []
         while (due := self._next_deadline()) is not None and due <= now:
             entry = self._by_number[heapq.heappop(self._deadlines)[1]]
@@ -200,6 +162,10 @@ class Backlog(Generic[E]):
 
         First ``expire`` with this ``now``.
         """
+        if self._fresh:
+            if free_slots > 0 and self._all_go(now):
+                return self._take_fresh()
+            self._line_up()
         due = self._next_deadline()
         if due is None:
             return Idle()
@@ -217,10 +183,25 @@ class Backlog(Generic[E]):
 
     def drain(self) -> list[E]:
         """Take out and return everything, in order."""
+        self._line_up()
         entries = list(self._line)
         for entry in entries:
             self._remove(entry)
         return entries
+
+    def _all_go(self, now: float) -> bool:
+        """Whether all who stand aside are one batch, to run now, in which nobody is late."""
+        if self._delay_s or self.rows > self._options.max_rows:
+            return False
+        end_s = now + self._forecast.safe_execution_s(now, self.rows)
+        return min([entry.answer_by_s for entry in self._fresh]) >= end_s
+
+    def _take_fresh(self) -> Dispatch[E]:
+        reason = CloseReason.FULL if self.rows >= self._options.max_rows else CloseReason.SLOT_FREE
+        dispatch = Dispatch(tuple(self._fresh), self.rows, reason)
+        self._fresh, self._fresh_due_s = [], inf
+        self.rows = self.size_bytes = 0
+        return dispatch
 
     def _choose(self, now: float) -> tuple[_Lane[E], bool] | WakeAt:
         """Return the lane to go next and whether its delay is over, or until when all are held back."""
@@ -234,10 +215,10 @@ class Backlog(Generic[E]):
 
     def _refuse(self, entry: E) -> NoReturn:
         """Say which bound is reached."""
-        line, options = self._line, self._options
-        if len(line) >= options.max_queued_requests:
+        waiting, options = len(self), self._options
+        if waiting >= options.max_queued_requests:
             bound = Bound.REQUESTS
-            problem = f"{len(line)} requests are waiting, the bound is {options.max_queued_requests}"
+            problem = f"{waiting} requests are waiting, the bound is {options.max_queued_requests}"
         elif self.rows + entry.rows > options.max_queued_rows:
             bound = Bound.ROWS
             problem = f"{self.rows} rows are waiting, {entry.rows} more exceed {options.max_queued_rows}"

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from shoal_server.batching.backlog import Backlog, Dispatch, TooLate, WakeAt
+from shoal_server.batching.backlog import Backlog
+from shoal_server.batching.decision import Dispatch, TooLate, WakeAt
 from shoal_server.batching.execution import BatchExecution, Report, Runner
 from shoal_server.batching.executor import Executor
 from shoal_server.batching.forecast import Forecast

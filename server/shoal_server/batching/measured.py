@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from shoal_server.batching.backlog import CloseReason
+from shoal_server.batching.decision import CloseReason
 from shoal_server.batching.outcome import Outcome
 from shoal_server.errors import Bound
 from shoal_server.histogram import Buckets

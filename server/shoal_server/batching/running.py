@@ -1,6 +1,6 @@
 """A batch under way, as its batcher keeps it."""
 
-from shoal_server.batching.backlog import Dispatch
+from shoal_server.batching.decision import Dispatch
 from shoal_server.batching.execution import BatchExecution, Report
 from shoal_server.batching.executor import Execution
 from shoal_server.batching.ticket import Ticket

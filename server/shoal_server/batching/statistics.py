@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from shoal_server.batching.backlog import CloseReason
+from shoal_server.batching.decision import CloseReason
 from shoal_server.batching.execution import Report, Run
 from shoal_server.batching.measured import Measured
 from shoal_server.batching.outcome import Outcome, outcome_of

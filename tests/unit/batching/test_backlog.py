@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from shoal_server.batching.backlog import Backlog, CloseReason, Dispatch, Idle, TooLate, WakeAt
+from shoal_server.batching.backlog import Backlog
+from shoal_server.batching.decision import CloseReason, Dispatch, Idle, TooLate, WakeAt
 from shoal_server.batching.forecast import Forecast
 from shoal_server.errors import DeadlineExceeded, Overloaded
 from shoal_server.options import BatchingOptions

@@ -1,4 +1,4 @@
-from shoal_server.batching.backlog import CloseReason
+from shoal_server.batching.decision import CloseReason
 from shoal_server.batching.ledger import MOST_GONE, Ledger
 from shoal_server.batching.outcome import Outcome
 from shoal_server.batching.statistics import Statistics

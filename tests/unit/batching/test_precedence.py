@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from shoal_server.batching.backlog import Backlog, Dispatch
+from shoal_server.batching.backlog import Backlog
+from shoal_server.batching.decision import Dispatch
 from shoal_server.batching.precedence import Precedence
 from shoal_server.errors import Overloaded
 from shoal_server.options import BatchingOptions, FairnessOptions

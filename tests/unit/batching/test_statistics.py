@@ -1,4 +1,4 @@
-from shoal_server.batching.backlog import CloseReason
+from shoal_server.batching.decision import CloseReason
 from shoal_server.batching.execution import Report, Run
 from shoal_server.batching.outcome import Outcome
 from shoal_server.batching.statistics import MOST_SIZES, Stages, Statistics, Total
