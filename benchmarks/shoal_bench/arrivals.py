@@ -7,7 +7,7 @@ give the same times on every machine, so several processes can share one schedul
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, takewhile
 from typing import Final
 
 import numpy as np
@@ -116,6 +116,12 @@ def at_rate(arrivals: Arrivals, rate: float) -> Arrivals:
             return replace(arrivals, rate=arrivals.rate * factor, burst_rate=arrivals.burst_rate * factor)
         case Trace():
             return replace(arrivals, speed=arrivals.speed * factor)
+
+
+def count_between(arrivals: Arrivals, seed: int, from_s: float, until_s: float) -> int:
+    """Return how many calls are due from ``from_s`` on and before ``until_s``."""
+    due_s = takewhile(lambda at_s: at_s < until_s, offsets(arrivals, seed))
+    return sum(1 for at_s in due_s if at_s >= from_s)
 
 
 def end_s(arrivals: Arrivals) -> float:

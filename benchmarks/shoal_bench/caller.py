@@ -19,6 +19,7 @@ import grpc.aio
 from shoal_bench.arrivals import offsets
 from shoal_bench.order import Closed, Order, Payload
 from shoal_bench.pacer import Pacer
+from shoal_bench.secure import aio_channel
 from shoal_bench.tally import ABANDONED, NOT_SENT, Tally
 
 _MOST_UNDER_WAY: Final = 20_000  # about 200 MB of calls in grpcio
@@ -47,7 +48,7 @@ class Caller:
         self._random = random.Random(f"{order.seed}/{index}")  # noqa: S311 - repeatable is what it has to be
         self._bounds = list(accumulate(payload.weight for payload in order.payloads))
         self._tell_apart = len({payload.model for payload in order.payloads}) > 1
-        self._channel = grpc.aio.insecure_channel(order.target, options=CHANNEL_OPTIONS)
+        self._channel = aio_channel(order.target, order.tls, CHANNEL_OPTIONS)
         self._method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(order.method)
         self._under_way: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -72,6 +72,11 @@ class Conductor:
         self._payloads = self._prepared(arrays)
 
     @property
+    def engine(self) -> str:
+        """The name of the load generator."""
+        return self._engine.name
+
+    @property
     def process(self) -> WatchedProcess | None:
         """The server's process, where it is known."""
         return self._site.process
@@ -116,6 +121,7 @@ class Conductor:
             warm_up_s=measuring.warm_up_s,
             window_s=measuring.window_s,
             drain_s=timeout_s + _DRAIN_EXTRA_S,
+            tls=self._target.tls,
         )
         return measure(
             order,

@@ -23,6 +23,10 @@ class Durations:
         """Add one duration, in seconds."""
         self._histogram.record_value(min(max(round(duration_s * 1e6), _LOWEST_US), _HIGHEST_US))
 
+    def record_us(self, duration_us: int, times: int) -> None:
+        """Add a duration, in microseconds, so many times."""
+        self._histogram.record_value(min(max(duration_us, _LOWEST_US), _HIGHEST_US), times)
+
     def add(self, other: "Durations") -> None:
         """Add everything that another histogram holds."""
         self._histogram.add(other._histogram)  # noqa: SLF001 - of the same class

@@ -60,7 +60,7 @@ def measure(  # noqa: PLR0913 - the parts of a run
     It ends sooner when the last windows agree within ``tolerance`` (None: never), on Ctrl-C, when the server is gone,
     or when the generator fails; the result says which, and holds what was measured until then.
     """
-    run = Run(order.processes)
+    run = Run(engine.senders(order))
     gone = ""
     try:
         with engine.start(order) as running:

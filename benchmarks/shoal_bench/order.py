@@ -1,7 +1,7 @@
 """What a load generator is asked for, and the port that every generator implements.
 
 An order is plain data: bytes to send, when, where, for how long. An engine turns it into tallies, one per window. The
-engine of `processes.py` is Python over grpc.aio; one in native code is another class with the same two methods.
+engine of `processes.py` is Python over grpc.aio, that of `native_engine.py` a thread of native code.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shoal_bench.arrivals import Arrivals
+from shoal_bench.secure import Tls
 from shoal_bench.tally import Tally
 
 
@@ -47,7 +48,8 @@ class Order:
     ``target``: host:port; ``method``: as in ``/package.Service/Method``; ``processes``: how many send; ``seed``:
     decides arrivals and the choice of payloads; ``timeout_s``: each call's deadline, from its intended send time;
     ``in_time_s``: up to which latency an OK call counts as goodput; ``warm_up_s``: discarded at the start;
-    ``window_s``: the length of a window; ``drain_s``: how long calls under way at the end are waited for.
+    ``window_s``: the length of a window; ``drain_s``: how long calls under way at the end are waited for;
+    ``tls``: None for plaintext.
     """
 
     target: str
@@ -61,6 +63,7 @@ class Order:
     warm_up_s: float
     window_s: float
     drain_s: float
+    tls: Tls | None = None
 
 
 class Running(Protocol):
@@ -86,7 +89,13 @@ class Running(Protocol):
 
 
 class Engine(Protocol):
-    """A load generator."""
+    """A load generator; ``name`` is told with what it measured."""
+
+    name: str
+
+    def senders(self, order: Order) -> int:
+        """Return how many processes or threads send, each worth one CPU at most."""
+        ...
 
     def start(self, order: Order) -> AbstractContextManager[Running]:
         """Start the load; it ends with the context, whatever the reason.

@@ -29,6 +29,12 @@ _LOOK_EACH_S: Final = 0.2
 class ProcessEngine:
     """Runs each order in processes of its own."""
 
+    name = "python"
+
+    def senders(self, order: Order) -> int:
+        """How many processes send; see ``Engine``."""
+        return order.processes
+
     @contextmanager
     def start(self, order: Order) -> Iterator["RunningProcesses"]:
         """Start the load; see ``Engine``."""

@@ -13,7 +13,7 @@ NOT_SENT: Final = "NOT_SENT"
 ABANDONED: Final = "ABANDONED"
 """Counted in place of a status where the run ended before the call did."""
 
-_SAMPLE_CHARACTERS: Final = 300
+SAMPLE_CHARACTERS: Final = 300
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Tally:
         """Count a call that ended otherwise."""
         self.statuses[status] += 1
         self.failures.record(latency_s)
-        self.samples.setdefault(status, details[:_SAMPLE_CHARACTERS])
+        self.samples.setdefault(status, details[:SAMPLE_CHARACTERS])
 
     def beside(self, other: "Tally") -> None:
         """Add what another process saw within the same time."""

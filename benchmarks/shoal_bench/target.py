@@ -16,6 +16,7 @@ from shoal.admin import admin_pb2
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_bench.caller import CHANNEL_OPTIONS
 from shoal_bench.order import Payload
+from shoal_bench.secure import Tls, channel
 
 SERVICE: Final = "/inference.GRPCInferenceService"
 INFER: Final = f"{SERVICE}/ModelInfer"
@@ -34,10 +35,11 @@ class TargetError(Exception):
 class Target:
     """A connection for questions, beside those of the load. Blocking; open between ``with`` and its end."""
 
-    def __init__(self, address: str, timeout_s: float = 5.0) -> None:
+    def __init__(self, address: str, timeout_s: float = 5.0, tls: Tls | None = None) -> None:
         self.address = address
+        self.tls = tls
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._channel = channel(address, tls, CHANNEL_OPTIONS)
 
     def __enter__(self) -> Self:
         return self

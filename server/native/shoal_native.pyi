@@ -88,3 +88,27 @@ def load(
     tls: tuple[bytes, bytes, bytes, str] | None = None,
     percentiles: Sequence[float] = ...,
 ) -> dict[str, Any]: ...
+
+@final
+class LoadGenerator:
+    def __new__(
+        cls,
+        address: str,
+        path: str,
+        messages: Sequence[bytes],
+        *,
+        models: Sequence[int],
+        turns: Sequence[int],
+        callers: int | None,
+        connections: int,
+        most_under_way: int,
+        timeout_s: float,
+        in_time_s: float,
+        drain_s: float,
+        tls: tuple[bytes, bytes, bytes, str] | None = None,
+    ) -> LoadGenerator: ...
+    def run(self) -> None: ...
+    def elapsed_s(self) -> float | None: ...
+    def feed(self, due_s: Sequence[float]) -> None: ...
+    def stop(self) -> None: ...
+    def take(self) -> dict[str, Any]: ...

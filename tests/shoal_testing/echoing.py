@@ -13,8 +13,8 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 class EchoingServer:
     """Answers ModelInfer with the request's bytes. ``on_call`` is told of each call's number, from 1 on."""
 
-    def __init__(self) -> None:
-        self.address = ""
+    def __init__(self, address: str = "127.0.0.1:0") -> None:
+        self.address = address
         self.calls = 0
         self.on_call: Callable[[int], None] = lambda _number: None
         self._open = asyncio.Event()
@@ -50,7 +50,7 @@ class EchoingServer:
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ModelInfer": handler}),)
         )
-        self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        self.address = f"127.0.0.1:{server.add_insecure_port(self.address)}"
         await server.start()
         try:
             yield

@@ -1,11 +1,13 @@
 """`capacity SCENARIO`: search for the highest rate at which p99 stays within a target."""
 
 import argparse
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from shoal_bench.arrivals import count_between
 from shoal_bench.capacity import Found, Outcome, Search, Try
 from shoal_bench.commands.load_flags import add_load_flags, conducting, configuration, scenario_of
 from shoal_bench.commands.output import INTERRUPTED, complain, say
@@ -17,6 +19,8 @@ from shoal_bench.tally import OK
 
 _HIGHEST: Final = 1_000_000.0
 _MOST_FAILED: Final = 0.001
+_CHANCE: Final = 4.0  # standard deviations of independent callers
+_EDGE: Final = 0.01  # of the calls: windows do not end to the microsecond
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -52,6 +56,7 @@ def carry_out(given: argparse.Namespace) -> int:
     about = machine()
     searched = _Searched()
     with conducting(given, scenario) as conductor:
+        say(f"load generator: {conductor.engine}")
         for _ in range(given.searches):
             _search(given, conductor, scenario, searched)
             if searched.ended:
@@ -64,6 +69,7 @@ def carry_out(given: argparse.Namespace) -> int:
             {
                 "machine": about,
                 "options": configuration(given),
+                "engine": conductor.engine,
                 "partial": bool(searched.ended),
                 "generator_limited": any(found.at_least for found in searched.found),
                 "series": {"capacity_per_s": rates},
@@ -84,12 +90,16 @@ def _search(given: argparse.Namespace, conductor: Conductor, scenario: Scenario,
     except ValueError as error:
         raise ScenarioError(str(error)) from error
     while isinstance(step := search.next(), Try):
-        run = conductor.load(rescaled(scenario.load, step.rate), lambda _number, _window: None, given.windows)
+        load = rescaled(scenario.load, step.rate)
+        run = conductor.load(load, lambda _number, _window: None, given.windows)
         if not run.ended.whole:
             searched.ended, searched.interrupted = run.reason, run.ended is Ended.INTERRUPTED
             searched.trials.append({"rate": step.rate, "outcome": None, **run.to_json()})
             return
-        outcome = judge(run, given.p99_ms / 1e3)
+        warm_up_s = scenario.measuring.warm_up_s
+        until_s = warm_up_s + run.measured().duration_s
+        sent = count_between(load, scenario.measuring.seed, warm_up_s, until_s)
+        outcome = judge(run, given.p99_ms / 1e3, sent)
         searched.trials.append({"rate": step.rate, "outcome": outcome.value, **run.to_json()})
         everything = run.everything()
         say(
@@ -114,15 +124,27 @@ def found_line(found: Found, p99_ms: float) -> str:
     return f"capacity {found.rate:.1f}/s at p99 <= {p99_ms:g} ms"
 
 
-def judge(run: Run, p99_s: float) -> Outcome:
-    """Return what a trial showed: it holds where hardly a call fails and p99 is within the target, failures apart.
+def judge(run: Run, p99_s: float, sent: int) -> Outcome:
+    """Return what a trial of ``sent`` calls in its windows showed.
 
-    The p99 is the median over the windows, so that one interruption of a shared machine does not decide; a queue that
-    grows shows in most of them.
+    It holds where hardly a call fails, the p99 of the others is within the target, and calls end as fast as they are
+    sent. The p99 is the median over the windows, so that one interruption of a shared machine does not decide; a queue
+    that grows shows in most of them, or in what is still under way at their end.
     """
-    everything = run.everything()
+    everything, measured = run.everything(), run.measured()
     failed = everything.statuses.total() - everything.statuses[OK]
-    p99 = median(window.tally.latencies.percentile_s(0.99) for window in run.windows) if run.windows else 0.0
-    if failed <= _MOST_FAILED * everything.statuses.total() and everything.statuses[OK] and p99 <= p99_s:
+    p99s = [window.tally.latencies.percentile_s(0.99) for window in run.windows if window.tally.statuses[OK]]
+    if (
+        p99s
+        and median(p99s) <= p99_s
+        and failed <= _MOST_FAILED * everything.statuses.total()
+        and sent - measured.ended <= _most_behind(sent, measured.duration_s, p99_s)
+    ):
         return Outcome.HELD
     return Outcome.GENERATOR_LIMIT if run.generator_limit else Outcome.FAILED
+
+
+def _most_behind(sent: int, duration_s: float, p99_s: float) -> float:
+    """Return how many calls may be under way at the end where none takes longer than the target, chance allowed for."""
+    under_way = sent / duration_s * p99_s if duration_s else 0.0
+    return under_way + _CHANCE * math.sqrt(under_way + 1) + _EDGE * sent

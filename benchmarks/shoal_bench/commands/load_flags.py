@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from shoal_bench.commands.tls_flags import add_tls_flags, tls_of
 from shoal_bench.conduct import Conductor, rescaled
-from shoal_bench.engines import engine_named
+from shoal_bench.engines import engine_for, engine_named
 from shoal_bench.order import Closed
 from shoal_bench.payloads import Array
 from shoal_bench.scenario import Scenario, ScenarioError, built_in, load_scenario, read_trace
@@ -55,7 +56,13 @@ def add_load_flags(parser: argparse.ArgumentParser, default: str | None = None) 
     parser.add_argument("--timeout-s", type=float, metavar="S", help="the deadline of a call")
     parser.add_argument("--in-time-ms", type=float, metavar="MS", help="up to which latency a call is goodput")
     parser.add_argument("--seed", type=int, metavar="N", help="decides arrivals and payloads (0)")
-    parser.add_argument("--engine", default="python", metavar="NAME", help="load generator: python, or MODULE:CLASS")
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        metavar="NAME",
+        help="load generator: auto (default: native where it is built), native, python, or MODULE:CLASS",
+    )
+    add_tls_flags(parser)
 
 
 def scenario_of(given: argparse.Namespace) -> Scenario:
@@ -120,10 +127,12 @@ def conducting(given: argparse.Namespace, scenario: Scenario) -> Iterator[Conduc
         TargetError: the target is not there, or does not take what would be sent.
         ScenarioError: the arrays cannot be read, or there is no such engine.
     """
-    arrays, engine = arrays_of(given.input), engine_named(given.engine)
+    arrays, tls = arrays_of(given.input), tls_of(given)
+    if given.engine != "auto":
+        engine_named(given.engine)  # before anything is started
     site = at_target(given.target, given.pid) if given.target else our_own(scenario.models)
-    with site as found, Target(found.address) as target:
-        yield Conductor(scenario, found, target, engine, arrays)
+    with site as found, Target(found.address, tls=tls) as target:
+        yield Conductor(scenario, found, target, engine_for(given.engine, found.address), arrays)
 
 
 def configuration(given: argparse.Namespace) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from typing import Any
 
 from shoal_bench.commands.load_flags import add_load_flags, arrays_of, configuration, scenario_of
 from shoal_bench.commands.output import INTERRUPTED, complain, say
+from shoal_bench.commands.tls_flags import tls_of
 from shoal_bench.conduct import Conductor
-from shoal_bench.engines import engine_named
+from shoal_bench.engines import engine_for
 from shoal_bench.peers.start import PEERS, peer, version_of
 from shoal_bench.record import load_average, machine, write
 from shoal_bench.result import Ended, Run
@@ -63,6 +64,8 @@ def carry_out(given: argparse.Namespace) -> int:
             raise ScenarioError(
                 "there is nobody to compare with: give --mlserver, --kserve or --other (README tells how)"
             )
+        engines = {name: conductor.engine for name, conductor in conductors.items()}
+        say("load generator: " + ", ".join(sorted(set(engines.values()))))
         try:
             for number in range(1, given.rounds + 1):
                 failure = _round(number, conductors, rounds)
@@ -73,7 +76,7 @@ def carry_out(given: argparse.Namespace) -> int:
     for line in table(rounds):
         say(line)
     if given.record:
-        _record(given.record, about, rounds, failure)
+        _record(given.record, {**about, "engines": engines}, rounds, failure)
     if failure:
         complain(failure)
         return INTERRUPTED if failure == "stopped by hand" else 1
@@ -98,9 +101,15 @@ def _conductors(given: argparse.Namespace, scenario: Scenario, stack: ExitStack)
         if not (name and equals and address) or name in sites:
             raise ScenarioError(f"--other is NAME=HOST:PORT with a new name, got {other!r:.80}")
         sites[name] = stack.enter_context(at_target(address, None))
-    engine, arrays = engine_named(given.engine), arrays_of(given.input)
+    arrays, tls = arrays_of(given.input), tls_of(given)
     return {
-        name: Conductor(scenario, site, stack.enter_context(Target(site.address)), engine, arrays)
+        name: Conductor(
+            scenario,
+            site,
+            stack.enter_context(Target(site.address, tls=tls if name == OURS else None)),
+            engine_for(given.engine, site.address),
+            arrays,
+        )
         for name, site in sites.items()
     }
 

@@ -27,6 +27,7 @@ def carry_out(given: argparse.Namespace) -> int:
     about = machine()
     with conducting(given, scenario) as conductor:
         say(f"{scenario.name}: {scenario.summary}")
+        say(f"load generator: {conductor.engine}")
         conducted = conductor.run(lambda number, window: say("  " + window_line(number, window)))
     for line in run_lines(conducted):
         say(line)
@@ -34,6 +35,7 @@ def carry_out(given: argparse.Namespace) -> int:
         content: dict[str, Any] = {
             "machine": about,
             "options": configuration(given),
+            "engine": conductor.engine,
             "generator_limited": bool(conducted.run.generator_limit),
             "series": conducted.run.series(),
             "run": conducted.to_json(),

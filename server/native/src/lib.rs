@@ -7,6 +7,7 @@
 
 mod call;
 mod connection;
+mod generator;
 mod hub;
 mod inbox;
 mod listener;
@@ -15,8 +16,11 @@ mod message;
 mod metadata;
 mod oip;
 mod options;
+mod pacer;
 #[cfg(feature = "python")]
 mod python;
+#[cfg(feature = "python")]
+mod python_generator;
 #[cfg(feature = "python")]
 mod python_load;
 #[cfg(feature = "python")]

@@ -81,10 +81,12 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, since: Instant, outcome: Result<(u8, Bytes), h2::Error>) {
+    fn count(&mut self, since: Instant, outcome: Result<Answered, h2::Error>) {
         self.ended = Instant::now();
         match outcome {
-            Ok((status, answer)) => {
+            Ok(Answered {
+                status, body: answer, ..
+            }) => {
                 self.statuses[usize::from(status).min(16)] += 1;
                 if status == 0 {
                     self.latencies
@@ -110,19 +112,12 @@ pub fn run(plan: &Plan) -> io::Result<Outcome> {
 }
 
 async fn drive(plan: &Plan) -> io::Result<Outcome> {
+    let target = Target::new(&plan.address, plan.tls.as_ref())?;
     let mut channels = Vec::new();
     for _ in 0..plan.connections {
-        channels.push(connect(plan).await?);
+        channels.push(target.connect().await?);
     }
-    let scheme = if plan.tls.is_some() { "https" } else { "http" };
-    let head = Request::builder()
-        .method(Method::POST)
-        .uri(format!("{scheme}://{}{}", plan.address, plan.path))
-        .version(http::Version::HTTP_2)
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(())
-        .map_err(io::Error::other)?;
+    let head = target.head(&plan.path)?;
     let calls: Rc<Vec<Prepared>> = Rc::new(
         plan.bodies
             .iter()
@@ -134,7 +129,7 @@ async fn drive(plan: &Plan) -> io::Result<Outcome> {
     );
     for number in 0..plan.warm_up {
         let channel = channels[number % channels.len()].clone();
-        let _ = call(channel, &calls[number % calls.len()]).await;
+        let _ = calls[number % calls.len()].made(channel).await;
     }
     let began = Instant::now();
     let tally = Rc::new(RefCell::new(Tally {
@@ -179,7 +174,7 @@ async fn closed_loop(
                 let mut turn = number;
                 let mut now = Instant::now();
                 while now < end {
-                    let outcome = call(channel.clone(), &calls[turn % calls.len()]).await;
+                    let outcome = calls[turn % calls.len()].made(channel.clone()).await;
                     turn += 1;
                     let broken = outcome.is_err();
                     tally.borrow_mut().count(now, outcome);
@@ -230,7 +225,7 @@ async fn open_loop(
         let number = turn % calls.len();
         turn += 1;
         tokio::task::spawn_local(async move {
-            let outcome = call(channel, &calls[number]).await;
+            let outcome = calls[number].made(channel).await;
             tally.borrow_mut().count(due, outcome);
             drop(tally);
             drop(permit);
@@ -290,13 +285,44 @@ struct Prepared {
     framed: Bytes,
 }
 
-async fn call(channel: SendRequest<Bytes>, prepared: &Prepared) -> Result<(u8, Bytes), h2::Error> {
+impl Prepared {
+    async fn made(&self, channel: SendRequest<Bytes>) -> Result<Answered, h2::Error> {
+        call(channel, self.head.clone(), &self.framed).await
+    }
+}
+
+/// What came back of a call.
+pub(crate) struct Answered {
+    pub status: u8,
+    pub body: Bytes,
+    /// What a failure says of itself, as it is on the wire.
+    pub text: String,
+}
+
+impl Answered {
+    fn ended(status: u8, body: Bytes, headers: &HeaderMap) -> Self {
+        let text = if status == 0 { None } else { headers.get("grpc-message") };
+        let text = text.map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned());
+        Self {
+            status,
+            body,
+            text: text.unwrap_or_default(),
+        }
+    }
+}
+
+/// Sends a request with its framed body, and waits for the answer.
+pub(crate) async fn call(
+    channel: SendRequest<Bytes>,
+    head: Request<()>,
+    framed: &Bytes,
+) -> Result<Answered, h2::Error> {
     let mut channel = channel.ready().await?;
-    let (response, mut send) = channel.send_request(prepared.head.clone(), false)?;
-    if prepared.framed.len() <= 1 << 14 {
-        send.send_data(prepared.framed.clone(), true)?;
+    let (response, mut send) = channel.send_request(head, false)?;
+    if framed.len() <= 1 << 14 {
+        send.send_data(framed.clone(), true)?;
     } else {
-        let mut left = prepared.framed.clone();
+        let mut left = framed.clone();
         while !left.is_empty() {
             send.reserve_capacity(left.len());
             let room = match std::future::poll_fn(|context| send.poll_capacity(context)).await {
@@ -309,7 +335,7 @@ async fn call(channel: SendRequest<Bytes>, prepared: &Prepared) -> Result<(u8, B
     }
     let (head, mut body) = response.await?.into_parts();
     if let Some(status) = status_in(&head.headers) {
-        return Ok((status, Bytes::new()));
+        return Ok(Answered::ended(status, Bytes::new(), &head.headers));
     }
     let mut reader = message::Reader::new(usize::MAX >> 1, message::Encoding::Identity);
     while let Some(chunk) = body.data().await {
@@ -322,22 +348,56 @@ async fn call(channel: SendRequest<Bytes>, prepared: &Prepared) -> Result<(u8, B
         _ => Bytes::new(),
     };
     let trailers = body.trailers().await?.unwrap_or_default();
-    Ok((status_in(&trailers).unwrap_or(2), answer))
+    Ok(Answered::ended(status_in(&trailers).unwrap_or(2), answer, &trailers))
 }
 
 fn status_in(headers: &HeaderMap) -> Option<u8> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
-async fn connect(plan: &Plan) -> io::Result<SendRequest<Bytes>> {
-    let stream = TcpStream::connect(&plan.address).await?;
-    stream.set_nodelay(true)?;
-    let Some(tls) = &plan.tls else {
-        return open(stream).await;
-    };
-    let name = ServerName::try_from(tls.server_name.clone()).map_err(io::Error::other)?;
-    let connector = TlsConnector::from(client_config(tls).map_err(io::Error::other)?);
-    open(connector.connect(name, stream).await?).await
+/// Where calls go, and how connections to it are opened.
+pub(crate) struct Target {
+    address: String,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Target {
+    /// Fails where the certificates or the key are none.
+    pub(crate) fn new(address: &str, tls: Option<&ClientTls>) -> io::Result<Self> {
+        let tls = match tls {
+            None => None,
+            Some(tls) => Some((
+                TlsConnector::from(client_config(tls).map_err(io::Error::other)?),
+                ServerName::try_from(tls.server_name.clone()).map_err(io::Error::other)?,
+            )),
+        };
+        Ok(Self {
+            address: address.to_owned(),
+            tls,
+        })
+    }
+
+    pub(crate) async fn connect(&self) -> io::Result<SendRequest<Bytes>> {
+        let stream = TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        match &self.tls {
+            None => open(stream).await,
+            Some((connector, name)) => open(connector.connect(name.clone(), stream).await?).await,
+        }
+    }
+
+    /// The head of a call of a method, `/package.Service/Method`.
+    pub(crate) fn head(&self, path: &str) -> io::Result<Request<()>> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        Request::builder()
+            .method(Method::POST)
+            .uri(format!("{scheme}://{}{path}", self.address))
+            .version(http::Version::HTTP_2)
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .map_err(io::Error::other)
+    }
 }
 
 async fn open<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S) -> io::Result<SendRequest<Bytes>> {

@@ -489,6 +489,7 @@ fn shoal_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Exchange>()?;
     module.add_class::<crate::python_oip::RequestReader>()?;
     module.add_function(wrap_pyfunction!(crate::python_load::load, module)?)?;
+    module.add_class::<crate::python_generator::LoadGenerator>()?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     Ok(())
 }

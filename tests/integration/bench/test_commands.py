@@ -16,9 +16,12 @@ from shoal_bench.cli import run
 from shoal_bench.result import Run
 from shoal_bench.tally import OK
 from shoal_bench.target import Target, TargetError
+from shoal_server.transport.choice import why_not_native
 from shoal_testing.benching import Bench
+from shoal_testing.certificates import CALLER, LOCAL, Authority
 from shoal_testing.models import mlp, save
 from shoal_testing.process import server_process
+from shoal_testing.server import running_server
 
 # Each starts processes, which take a second to start, and many where other tests keep the machine busy.
 pytestmark = pytest.mark.timeout(60)
@@ -56,6 +59,29 @@ def test_closed_loops_and_recorded_traces_are_played(
     np.savez(tmp_path / "x.npz", x=np.ones((3, 4), np.float32))
     assert run(["run", "steady", "--target", address, *load, *QUICK, "--input", "x.npz"]) == 0
     assert "statuses    OK" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "engine", [pytest.param("native", marks=pytest.mark.skipif(bool(why_not_native()), reason="not built")), "python"]
+)
+def test_a_server_that_asks_for_certificates_is_measured_by_mtls(
+    engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority = Authority()
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    certificate, key = authority.issue(*LOCAL).write(tmp_path, "server")
+    ours = authority.issue(CALLER).write(tmp_path, "client")
+    save(tmp_path / "models", "small", mlp((4, 8, 2)))
+    tls = {"certificate": certificate, "key": key, "client_ca": tmp_path / "ca.pem"}
+    flags = ["--ca", str(tmp_path / "ca.pem"), "--certificate", str(ours[0]), "--key", str(ours[1])]
+    with running_server(tmp_path / "models", tls=tls) as server:
+        command = ["run", "steady", "--target", server.address, "--rate", "50", "--engine", engine, *QUICK]
+        assert run([*command, *flags]) == 0
+        shown = capsys.readouterr().out
+        assert run(command) == 1, "in plaintext it does not answer"
+        assert run([*command, *flags, "--server-name", "other.example"]) == 1, "and the name is looked at"
+    assert f"load generator: {engine}" in shown
+    assert "statuses    OK" in shown
 
 
 def test_a_rate_that_no_server_holds_ends_the_search_with_a_failure(

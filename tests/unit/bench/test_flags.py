@@ -1,14 +1,17 @@
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from shoal_bench import engines
 from shoal_bench.arrivals import Poisson, Trace
 from shoal_bench.capacity import Found
 from shoal_bench.commands.capacity import found_line
 from shoal_bench.commands.load_flags import add_load_flags, arrays_of, configuration, scenario_of
+from shoal_bench.commands.tls_flags import tls_of
 from shoal_bench.engines import engine_named
 from shoal_bench.order import Closed
 from shoal_bench.processes import ProcessEngine
@@ -93,6 +96,11 @@ def test_arrays_that_cannot_be_read_are_refused(name: str, content: bytes, tmp_p
 class Generator:
     """A load generator of somebody's own."""
 
+    name = "own"
+
+    def senders(self, order: object) -> int:
+        raise NotImplementedError(order)
+
     def start(self, order: object) -> Any:  # noqa: ANN401
         raise NotImplementedError(order)
 
@@ -101,6 +109,48 @@ def test_another_engine_is_plugged_in_by_its_name(monkeypatch: pytest.MonkeyPatc
     assert isinstance(engine_named("python"), ProcessEngine)
     monkeypatch.setattr(argparse, "Generator", Generator, raising=False)
     assert isinstance(engine_named("argparse:Generator"), Generator)
+
+
+@pytest.mark.parametrize(("built", "chosen"), [(True, "native"), (False, "python")])
+def test_the_native_engine_is_chosen_where_it_is_built(
+    built: bool,  # noqa: FBT001 - a case
+    chosen: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(engines, "find_spec", lambda _name: object() if built else None)
+    monkeypatch.setattr(engines, "engine_named", asked.append)
+    engines.engine_for("auto", "127.0.0.1:8001")
+    engines.engine_for("auto", "[::1]:8001")
+    engines.engine_for("auto", "unix:/run/server.sock")
+    engines.engine_for("python", "127.0.0.1:8001")
+    assert asked == [chosen, chosen, "python", "python"]
+
+
+def test_the_native_engine_refuses_a_target_that_it_cannot_reach() -> None:
+    with pytest.raises(ScenarioError, match="needs a target HOST:PORT, not 'dns:///server:1'"):
+        engines.engine_for("native", "dns:///server:1")
+
+
+def test_where_the_native_engine_is_not_built_it_is_said_what_builds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "shoal_native", None)
+    monkeypatch.delitem(sys.modules, "shoal_bench.native_engine", raising=False)
+    with pytest.raises(ScenarioError, match="`make native` builds it"):
+        engine_named("native")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--certificate", "a.pem"], "go with a --ca"),
+        (["--ca", "ca.pem"], "is for a --target"),
+        (["--ca", "ca.pem", "--target", "a:1", "--key", "a.key"], "--certificate and --key go together"),
+        (["--ca", "gone.pem", "--target", "a:1"], "gone.pem cannot be read: No such file"),
+    ],
+)
+def test_flags_of_tls_that_cannot_be_are_refused(flags: list[str], words: str) -> None:
+    with pytest.raises(ScenarioError, match=words):
+        tls_of(parsed("steady", *flags))
 
 
 @pytest.mark.parametrize(

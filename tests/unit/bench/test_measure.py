@@ -31,6 +31,11 @@ def tally(calls: int, latency_s: float = 0.01, **others: int) -> Tally:
 class Player:
     """A generator that yields these windows (an exception is raised), the first of them the warm-up's."""
 
+    name = "player"
+
+    def senders(self, order: Order) -> int:
+        return order.processes
+
     def __init__(self, windows: Sequence[Tally | Exception | Callable[[], None]], tail: Tally | None = None) -> None:
         self._windows = windows
         self._tail = tail or Tally()
@@ -153,4 +158,15 @@ def test_ctrl_c_ends_the_run_and_what_was_measured_is_kept() -> None:
 )
 def test_a_rate_holds_when_p99_does_and_hardly_a_call_fails(windows: list[Tally], outcome: Outcome) -> None:
     found = run(Player([tally(10), *windows]), windows=3, tolerance=None)
-    assert judge(found, 0.02) is outcome
+    assert judge(found, 0.02, sent=3000) is outcome
+
+
+@pytest.mark.parametrize(("sent", "outcome"), [(3030, Outcome.HELD), (3200, Outcome.FAILED)])
+def test_a_rate_does_not_hold_where_calls_end_slower_than_they_are_sent(sent: int, outcome: Outcome) -> None:
+    found = run(Player([tally(10), *[tally(1000)] * 3]), windows=3, tolerance=None)
+    assert judge(found, 0.02, sent) is outcome
+
+
+def test_windows_without_a_call_say_nothing_of_p99() -> None:
+    found = run(Player([tally(10), tally(0), tally(0), tally(1, 0.03)]), windows=3, tolerance=None)
+    assert judge(found, 0.02, sent=1) is Outcome.FAILED
