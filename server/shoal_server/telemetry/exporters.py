@@ -24,7 +24,9 @@ def metric_exporter(options: TelemetryOptions) -> MetricExporter:
         return ByGrpc(endpoint=options.metrics_endpoint, max_export_batch_size=_MOST_POINTS)
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as ByHttp  # noqa: PLC0415
 
-    return ByHttp(endpoint=options.metrics_endpoint)
+    from shoal_server.telemetry.bounded_answers import bounded_session  # noqa: PLC0415
+
+    return ByHttp(endpoint=options.metrics_endpoint, session=bounded_session())
 
 
 def span_exporter(options: TelemetryOptions) -> SpanExporter:
@@ -35,7 +37,9 @@ def span_exporter(options: TelemetryOptions) -> SpanExporter:
         return ByGrpc(endpoint=options.traces_endpoint)
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as ByHttp  # noqa: PLC0415
 
-    return ByHttp(endpoint=options.traces_endpoint)
+    from shoal_server.telemetry.bounded_answers import bounded_session  # noqa: PLC0415
+
+    return ByHttp(endpoint=options.traces_endpoint, session=bounded_session())
 
 
 @contextmanager
