@@ -121,7 +121,7 @@ def operations() -> Mapping[str, Operation]:
 class _Still:
     """A loaded model that computes nothing, and the threads and the observer of a batcher that nobody hears of."""
 
-    batching_reason = "a benchmark"
+    batching_reason = tuning_reason = "a benchmark"
     invariance = NOT_FOUND_OUT
     timings = ()
 

@@ -38,6 +38,8 @@ class BatchingOptions:
     ``aging_s``: by how much a request of one level goes before one of the next that came at the same time, >= 0.
     ``adaptive_limit``: whether requests inside are bounded by what keeps them from queueing for long, too.
     ``execution_limit_s``: when a running batch is given up and its thread replaced, > 0.
+    ``tunes_rows`` and ``tunes_delay``: whether the server may form smaller batches than ``max_rows``, and wait longer
+    than ``delay_s``, where it measures at load that this is better; not where the owner says what he wants.
     """
 
     mode: BatchingMode = BatchingMode.AUTO
@@ -57,6 +59,20 @@ class BatchingOptions:
     aging_s: float = 0.1
     adaptive_limit: bool = False
     execution_limit_s: float = 60.0
+    tunes_rows: bool = True
+    tunes_delay: bool = True
+
+    def tuned(self, rows: int, delay_s: float) -> "BatchingOptions":
+        """Return the options with what was measured to be best where the owner left it open; ``rows`` 0 for no finding.
+
+        Sizes that the owner has named stay what they are.
+        """
+        named = self.allowed_rows or self.preferred_rows
+        return replace(
+            self,
+            max_rows=min(rows, self.max_rows) if self.tunes_rows and rows and not named else self.max_rows,
+            delay_s=max(delay_s, self.delay_s) if self.tunes_delay else self.delay_s,
+        )
 
     def at_one_size(self) -> "BatchingOptions":
         """Return the same with all batches padded to the largest."""
@@ -108,10 +124,12 @@ class RuntimeOptions:
 
     ``instances``: batches of the model that may run at once, >= 1, or 0 to use every slot of the pool.
     ``intra_op_threads``: ONNX Runtime threads within one operator, >= 1, or 0 to let the server choose.
+    ``tuning_budget_s``: how long a load may measure what the owner left open, >= 0; 0 leaves it at the defaults.
     """
 
     instances: int = 0
     intra_op_threads: int = 0
+    tuning_budget_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

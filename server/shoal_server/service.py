@@ -186,8 +186,8 @@ class BatcherFactory:
         batcher = Batcher(
             Origin(slot.model, slot.version, slot.uid),
             loaded,
-            batching,
-            slot.definition.runtime.instances or loaded.instances,
+            batching.tuned(loaded.tuning.rows, loaded.tuning.delay_s),
+            slot.definition.runtime.instances or loaded.tuning.slots,
             slots=self._slots,
             executor=self._executor,
             clock=self._clock,

@@ -31,6 +31,10 @@ class FailingRunner:
         return self.inner.batching_reason
 
     @property
+    def tuning_reason(self) -> str:
+        return self.inner.tuning_reason
+
+    @property
     def timings(self) -> Sequence[tuple[int, float]]:
         return self.inner.timings
 

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from shoal_server.errors import ExecutionFailed
-from shoal_server.lifecycle.ports import FileDigest, RunControl
+from shoal_server.lifecycle.ports import FileDigest, RunControl, Tuning
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.invariance import NOT_FOUND_OUT
@@ -103,7 +103,8 @@ class FakeModel:
         self.signature = signature(kind)
         self.batching_reason = "a fake"
         self.invariance = NOT_FOUND_OUT
-        self.instances = instances
+        self.tuning = Tuning(instances, 1)
+        self.tuning_reason = "a fake"
         self.files: tuple[FileDigest, ...] = (FileDigest("model.onnx", f"{self.serial:064x}", 100),)
         self.timings = timings
         self.current = True

@@ -40,6 +40,10 @@ class GatedRunner:
         return self.inner.batching_reason
 
     @property
+    def tuning_reason(self) -> str:
+        return self.inner.tuning_reason
+
+    @property
     def timings(self) -> Sequence[tuple[int, float]]:
         return self.inner.timings
 

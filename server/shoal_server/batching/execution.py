@@ -57,6 +57,11 @@ class Runner(Protocol):
         ...
 
     @property
+    def tuning_reason(self) -> str:
+        """Why so many batches of so many rows run at once."""
+        ...
+
+    @property
     def timings(self) -> Sequence[tuple[int, float]]:
         """Rows and seconds of runs before it served."""
         ...

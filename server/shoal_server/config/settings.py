@@ -85,6 +85,7 @@ _Batches = Annotated[int, Field(ge=0, le=1024), Unit("batches")]
 _Threads = Annotated[int, Field(ge=0, le=1024), Unit("threads")]
 _Timeout = Annotated[float, Field(gt=0, le=86_400), Unit("seconds")]
 _NoLimit = Annotated[float, Field(ge=0, le=86_400), Unit("seconds")]
+_Budget = Annotated[float, Field(ge=0, le=3600), Unit("seconds")]
 _Grace = Annotated[float, Field(ge=0, le=3600), Unit("seconds")]
 _Delay = Annotated[float, Field(ge=0, le=60_000), Unit("milliseconds")]
 _Address = Annotated[str, AfterValidator(_check_address)]
@@ -170,6 +171,8 @@ class BatchingSettings(_Section):
             aging_s=self.aging_ms / 1000,
             adaptive_limit=self.adaptive_limit,
             execution_limit_s=self.execution_limit_s,
+            tunes_rows="max_rows" not in self.model_fields_set,
+            tunes_delay="delay_ms" not in self.model_fields_set,
         )
 
 
@@ -182,10 +185,12 @@ class RuntimeSettings(_Section):
     """Models that load at once; 0 follows the CPU quota."""
     intra_op_threads: _Threads = _RUNTIME.intra_op_threads
     """Threads within one batch, for models whose own configuration says nothing else; 0 lets the server choose."""
+    tuning_budget_s: _Budget = _RUNTIME.tuning_budget_s
+    """How long a load may measure what threads, batch sizes and waits pay that nobody has set; 0 measures nothing."""
 
     def options(self) -> RuntimeOptions:
         """Return how a model runs unless its own configuration says otherwise."""
-        return RuntimeOptions(intra_op_threads=self.intra_op_threads)
+        return RuntimeOptions(intra_op_threads=self.intra_op_threads, tuning_budget_s=self.tuning_budget_s)
 
 
 class CallersSettings(_Section):

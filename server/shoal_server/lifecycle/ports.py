@@ -64,6 +64,22 @@ class Interrupt(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How a version is best run, as measuring it showed or its owner wants it.
+
+    ``slots`` runs at once fill the processor, each with ``intra_op_threads``, both >= 1. Batches of up to ``rows`` rows
+    pay, 0 where that was not found out, and an incomplete one is worth waiting for during ``delay_s``. ``reason`` has
+    the figures that led to it: a sentence for the operator.
+    """
+
+    slots: int
+    intra_op_threads: int
+    rows: int = 0
+    delay_s: float = 0.0
+    reason: str = ""
+
+
 class LoadedModel(Protocol):
     """One version in memory, warmed up. ``run`` may be called from several threads at once."""
 
@@ -83,8 +99,13 @@ class LoadedModel(Protocol):
         ...
 
     @property
-    def instances(self) -> int:
-        """How many runs at once fill the processor, >= 1."""
+    def tuning(self) -> Tuning:
+        """How it is best run."""
+        ...
+
+    @property
+    def tuning_reason(self) -> str:
+        """Why it is run like that: a sentence for the operator."""
         ...
 
     @property

@@ -27,14 +27,16 @@ def model_config(definition: ModelDefinition, batcher: Batcher, digest: str) -> 
     that), the class labels of an output (``shoal.labels.NAME``, a JSON list), the SHA-256 of the model file
     (``shoal.digest``), and what a batch takes so far, in microseconds: ``shoal.cost.base_us`` and ``shoal.cost.row_us``
     for each row, on average ``shoal.cost.deviation_us`` off, as learned from ``shoal.cost.batches`` batches, those of
-    the warm-up included.
+    the warm-up included. ``shoal.tuning`` says how it is run and the figures that led to it, ``shoal.tuning.max_rows``
+    up to how many rows a batch is filled.
     """
     signature, options = batcher.runner.signature, batcher.options
     config = pb.ModelConfig.FromString(definition.config)
     config.name = definition.name
     config.platform = config.platform or PLATFORM
     config.backend = config.backend or "onnxruntime"
-    config.max_batch_size = options.max_rows if batcher.batches else 0
+    # What a request may have, not what a batch is filled to: that may be less.
+    config.max_batch_size = definition.batching.max_rows if batcher.batches else 0
     del config.input[:], config.output[:]
     for spec in signature.inputs:
         config.input.add(
@@ -62,6 +64,8 @@ def model_config(definition: ModelDefinition, batcher: Batcher, digest: str) -> 
     config.parameters["shoal.invariant"].string_value = invariant
     config.parameters["shoal.invariance"].string_value = about
     config.parameters["shoal.digest"].string_value = digest
+    config.parameters["shoal.tuning"].string_value = batcher.runner.tuning_reason
+    config.parameters["shoal.tuning.max_rows"].string_value = str(options.max_rows if batcher.batches else 1)
     _tell_cost(config, batcher.forecast.cost)
     return config
 

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shoal_server.lifecycle.ports import FileDigest, RunControl
+from shoal_server.lifecycle.ports import FileDigest, RunControl, Tuning
 from shoal_server.runtime import heap
 from shoal_server.runtime.batch_probe import Finding
 from shoal_server.runtime.model_files import Snapshot, snapshot
 from shoal_server.runtime.ort_session import OrtSession
-from shoal_server.runtime.sizing import Sizing
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.invariance import NOT_FOUND_OUT, InvarianceFinding
 from shoal_server.tensors.spec import Signature
@@ -31,15 +30,14 @@ class Origin:
 class OrtModel:
     """Implements ``lifecycle.ports.LoadedModel``.
 
-    ``sizing`` says how many threads each run has, and how many runs at once then fill the processor; ``timings`` are
-    rows and seconds of runs during the warm-up.
+    ``timings`` are rows and seconds of runs during the load.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - all that loading found out
         self,
         session: OrtSession,
         finding: Finding,
-        sizing: Sizing,
+        tuning: Tuning,
         origin: Origin,
         files: Sequence[FileDigest],
         timings: Sequence[tuple[int, float]] = (),
@@ -51,7 +49,7 @@ class OrtModel:
             finding.batched,
         )
         self.batching_reason = f"{'batched' if finding.batched else 'not batched'}: {finding.reason}"
-        self.sizing = sizing
+        self.tuning = tuning
         self.files = files
         self.timings = tuple(timings)
         self.invariance = invariance
@@ -59,9 +57,9 @@ class OrtModel:
         self._origin = origin
 
     @property
-    def instances(self) -> int:
-        """How many runs at once fill the processor, >= 1."""
-        return self.sizing.slots
+    def tuning_reason(self) -> str:
+        """Why it is run by so many threads, in batches of so many rows."""
+        return self.tuning.reason
 
     def run(self, inputs: Sequence[Array | None], control: RunControl) -> Sequence[Array]:
         """Compute the outputs, in the signature's order, from the inputs in the signature's order.

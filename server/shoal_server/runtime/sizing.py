@@ -1,16 +1,26 @@
-"""How many threads one run of a model is worth, and how many runs may then be under way at once. Pure."""
+"""How a model is best run, by what trials took: runs at once, threads in each, rows, and whether to wait. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 from typing import Final
+
+from shoal_server.lifecycle.ports import Tuning
 
 WORTH_TRYING_S: Final = 2e-3
 """A run that takes no longer has one thread."""
 
 QUICK_S: Final = 1e-3
-"""A full batch that takes no longer runs on one thread of the server."""
+"""A model whose full batch takes no longer is run by one thread of the server.
 
-_WORTH_HAVING: Final = 1.5
+That runs more of these than the wire can bring. A second would take the interpreter's lock from the first and from the
+loop, and take half of the rows that would have shared a batch.
+"""
+
+_AS_GOOD: Final = 0.98  # of the best throughput: within the noise of what was measured
+_HANDLING_S: Final = 2e-4  # to gather, split and answer a batch, whatever its rows
+_SAME: Final = 1.1  # times a run of one row: what a run of two takes where rows cost next to nothing
+_WAIT_SHARE: Final = 1 / 20  # of a run, which a caller who is alone waits in vain
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,30 +30,110 @@ class Sizing:
     slots: int
     intra_op_threads: int
 
+    def __str__(self) -> str:
+        return f"{self.slots} x {_counted(self.intra_op_threads, 'thread')}"
 
-def quick(full_batch_s: float) -> Sizing | None:
-    """Return the sizing of a model whose fullest batches are over at once; None for other models.
 
-    One thread runs more of these than the wire can bring. A second would take the interpreter's lock from the first and
-    from the loop, and take half of the rows that would have shared a batch.
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a run of so many rows took while as many were under way as the sizing says.
+
+    ``run_s`` is what it takes where nobody else wants the processor, ``wall_s`` what it took, both in seconds.
     """
-    return Sizing(1, 1) if full_batch_s <= QUICK_S else None
+
+    sizing: Sizing
+    rows: int
+    run_s: float
+    wall_s: float
+
+    @property
+    def rows_per_s(self) -> float:
+        """Return the throughput, batches gathered and answered."""
+        return self.sizing.slots * self.rows / (self.run_s + _HANDLING_S)
 
 
-def threads_worth_trying(cpus: float, run_s: float) -> int:
-    """Return how many threads may speed up a run that takes ``run_s`` with one; 1 where it is not worth finding out."""
-    return max(1, floor(cpus)) if run_s > WORTH_TRYING_S else 1
-
-
-def choose(cpus: float, run_s: float, threads: int, parallel_run_s: float) -> Sizing:
-    """Choose between one thread and several, by the time that a run of one row takes with each.
-
-    Several threads in one run do less in all than as many runs with one thread each, so they are kept only where a
-    caller who is alone gets his answer much sooner.
-    """
-    return sized(cpus, threads if run_s >= parallel_run_s * _WORTH_HAVING else 1)
+def worth_trying(cpus: float, run_s: float) -> tuple[Sizing, ...]:
+    """Return what to try for a model whose run of one row takes ``run_s`` on one thread, the likeliest first."""
+    most = max(1, floor(cpus))
+    if run_s <= WORTH_TRYING_S:
+        return (sized(cpus, 1),)
+    doubled = (1 << step for step in range(1, most.bit_length()))
+    return tuple(sized(cpus, threads) for threads in dict.fromkeys((1, most, *doubled)))
 
 
 def sized(cpus: float, threads: int) -> Sizing:
     """Return how many runs of so many threads the processor has room for."""
     return Sizing(max(1, floor(cpus / threads)), threads)
+
+
+def larger(trials: Sequence[Trial], most_rows: int) -> int:
+    """Return the rows to try next, 0 where the last ones show that more do not pay; ``trials`` are of one sizing."""
+    last = trials[-1]
+    if last.rows >= most_rows:
+        return 0
+    flat = len(trials) > 2 and max(trial.rows_per_s for trial in trials[-2:]) * _AS_GOOD <= trials[-3].rows_per_s  # noqa: PLR2004 - two doublings in vain
+    return 0 if flat else min(2 * last.rows, most_rows)
+
+
+def choose(trials: Sequence[Trial], most_rows: int) -> Tuning:
+    """Choose by throughput, and among what is as good, by how soon a caller who is alone has his answer.
+
+    ``trials`` are those of every sizing that was tried, each ascending by rows; ``most_rows`` what a batch may have.
+    """
+    by_sizing: dict[Sizing, list[Trial]] = {}
+    for trial in trials:
+        by_sizing.setdefault(trial.sizing, []).append(trial)
+    # Where the time was up before the end, more rows might have paid: that is held against none of the others.
+    fair_rows = min((tried[-1].rows for tried in by_sizing.values() if larger(tried, most_rows)), default=most_rows)
+    peaks = {sizing: _peak(tried, fair_rows) for sizing, tried in by_sizing.items()}
+    sizing, own = min(
+        ((sizing, tried) for sizing, tried in by_sizing.items() if peaks[sizing] >= max(peaks.values()) * _AS_GOOD),
+        key=lambda item: item[1][0].run_s,
+    )
+    rows = _paying_rows(own, most_rows)
+    delay_s = _delay_s(sizing, own)
+    waits = f"waiting for {delay_s * 1e3:.1f} ms pays" if delay_s else "waiting never pays"
+    measured = "; ".join(f"{tried_sizing}: {_figures(tried)}" for tried_sizing, tried in by_sizing.items())
+    return Tuning(
+        sizing.slots,
+        sizing.intra_op_threads,
+        rows,
+        delay_s,
+        f"{sizing}, batches of up to {_counted(rows, 'row')}, {waits}; rows/s by rows, {measured}",
+    )
+
+
+def untried(sizing: Sizing, why: str) -> Tuning:
+    """Return what holds where nothing was measured: as many rows as may be, and no wait."""
+    return Tuning(sizing.slots, sizing.intra_op_threads, 0, 0.0, f"{sizing}: {why}")
+
+
+def _peak(trials: Sequence[Trial], most_rows: int) -> float:
+    return max(trial.rows_per_s for trial in trials if trial.rows <= most_rows)
+
+
+def _paying_rows(trials: Sequence[Trial], most_rows: int) -> int:
+    """Return the fewest rows that are as good as any; all that may be, where the trials ended while more still paid."""
+    best = _peak(trials, most_rows)
+    fewest = next(trial.rows for trial in trials if trial.rows_per_s >= best * _AS_GOOD)
+    return most_rows if fewest == trials[-1].rows else fewest
+
+
+def _delay_s(sizing: Sizing, trials: Sequence[Trial]) -> float:
+    """Return how long to wait for company.
+
+    A free slot that starts at once wastes nothing while there is another. Where there is one, and a second row would
+    have cost nothing, two callers who miss each other by a moment would take turns for ever, each at half the rate.
+    """
+    alone_s = trials[0].run_s
+    both_s = next((trial.run_s for trial in trials if trial.rows == 2), alone_s * 2)  # noqa: PLR2004 - two rows
+    pays = sizing.slots == 1 and alone_s > WORTH_TRYING_S and both_s <= alone_s * _SAME
+    return alone_s * _WAIT_SHARE if pays else 0.0
+
+
+def _figures(trials: Sequence[Trial]) -> str:
+    return ", ".join(f"{trial.rows}: {trial.rows_per_s:.4g}" for trial in trials)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -43,10 +43,13 @@ class BatchingTable(_Table):
         None,
         description="'auto' (join where the server finds it safe; default), 'always' (rows are independent) or 'never'",
     )
-    max_rows: Rows | None = Field(None, description="rows in a batch at most, a whole number >= 1 (default 64)")
+    max_rows: Rows | None = Field(
+        None,
+        description="rows in a batch, >= 1 (default 64, or fewer where more do not pay)",
+    )
     delay_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
         None,
-        description="milliseconds that an incomplete batch may wait for more rows, >= 0 (default 0: it never waits)",
+        description="milliseconds that an incomplete batch may wait for more rows, >= 0 (default 0, or where it pays)",
     )
     allowed_rows: Annotated[list[Rows], Field(min_length=1)] | None = Field(
         None, description="a list of batch sizes >= 1 that the model runs at, others are padded (default: any size)"
@@ -95,6 +98,9 @@ class RuntimeTable(_Table):
     )
     intra_op_threads: Annotated[int, Field(ge=0, le=4096)] | None = Field(
         None, description="threads within one operator, 0 to 4096 (default 0: the server chooses)"
+    )
+    tuning_budget_s: Annotated[float, Field(ge=0, le=3600)] | None = Field(
+        None, description="seconds for which a load may measure what is best, 0 to 3600 (default 2)"
     )
 
 
@@ -201,6 +207,8 @@ def _answers(table: AnswersTable, under: AnswerOptions) -> AnswerOptions:
 def _batching(table: BatchingTable, under: BatchingOptions, shown: str) -> BatchingOptions:
     """Lay the table's options over those that hold without it."""
     said = table.model_dump(exclude_none=True)
+    tunes_rows = under.tunes_rows and "max_rows" not in said
+    tunes_delay = under.tunes_delay and "delay_ms" not in said
     if "mode" in said:
         said["mode"] = BatchingMode(said["mode"])
     if "delay_ms" in said:
@@ -211,7 +219,7 @@ def _batching(table: BatchingTable, under: BatchingOptions, shown: str) -> Batch
     for key in ("allowed_rows", "preferred_rows"):
         if key in said:
             said[key] = tuple(sorted(set(said[key])))
-    options = replace(under, **said)
+    options = replace(under, tunes_rows=tunes_rows, tunes_delay=tunes_delay, **said)
     if options.allowed_rows and options.max_rows > options.allowed_rows[-1]:
         if table.max_rows is not None:
             raise LoadFailed(

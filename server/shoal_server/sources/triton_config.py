@@ -133,6 +133,8 @@ def _batching(text: TritonText, shown: str, defaults: BatchingOptions) -> tuple[
         defaults,
         mode=BatchingMode.NEVER if never else BatchingMode.AUTO,
         max_rows=rows or defaults.max_rows,
+        tunes_rows=defaults.tunes_rows and not rows,
+        tunes_delay=defaults.tunes_delay and not config.HasField("dynamic_batching"),
         rows_limit=rows,
         delay_s=delay_s if config.HasField("dynamic_batching") else defaults.delay_s,
         preferred_rows=_preferred_rows(dynamic, rows, shown),
@@ -174,7 +176,8 @@ def _runtime(config: ModelConfig, shown: str, defaults: RuntimeOptions) -> tuple
     # A group that names no number leaves it to the server, and so do all.
     instances = sum(counts) if all(counts) else 0
     threads = _threads(config, shown) or defaults.intra_op_threads
-    return RuntimeOptions(instances=instances or defaults.instances, intra_op_threads=threads), tuple(remarks)
+    options = replace(defaults, instances=instances or defaults.instances, intra_op_threads=threads)
+    return options, tuple(remarks)
 
 
 def _threads(config: ModelConfig, shown: str) -> int:

@@ -72,6 +72,7 @@ def test_models_tell_what_a_batch_costs(ask: Ask) -> None:
     code, out, _ = ask("models", "--cost")
     assert code == 0
     assert re.search(r"^counted .* \d+\.\d\d us \+ \d+\.\d\d us a row, \+-\d+\.\d\d us ", out, re.MULTILINE), out
+    assert re.search(r"^counted .* 1 x 1 thread: a batch of 64 rows is over in \d+ us ", out, re.MULTILINE), out
 
 
 def test_models_as_json_is_for_programs(ask: Ask) -> None:

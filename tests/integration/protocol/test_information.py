@@ -124,6 +124,8 @@ def test_the_configuration_of_a_batched_model_leaves_the_batch_dimension_out(cli
     assert config["instance_group"] == [{"name": "versions", "kind": "KIND_CPU", "count": 1}]
     assert config["version_policy"] == {"all": {}}
     assert "trials" in config["parameters"]["shoal.batching"]["string_value"]
+    assert config["parameters"]["shoal.tuning"]["string_value"].startswith("1 x 1 thread")
+    assert config["parameters"]["shoal.tuning.max_rows"]["string_value"] == "8"
     cost = {
         name: float(config["parameters"][f"shoal.cost.{name}"]["string_value"])
         for name in ("base_us", "row_us", "deviation_us", "batches")

@@ -1,5 +1,6 @@
 """What the owner declares: held against the file, and obeyed."""
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from shoal_server.errors import ExecutionFailed, LoadFailed
 from shoal_server.lifecycle.definition import DeclaredTensor, Fill, ModelDefinition, Warmup, WarmupTensor
 from shoal_server.options import BatchingMode, BatchingOptions, RuntimeOptions
-from shoal_server.runtime import OrtLoader, loader
+from shoal_server.runtime import OrtLoader, examination, loader
 from shoal_server.runtime.opening import open_session
 from shoal_server.runtime.ort_model import OrtModel
 from shoal_server.runtime.ort_session import OrtSession
@@ -133,15 +134,15 @@ def test_threads_that_the_owner_wants_are_not_questioned(tmp_path: Path) -> None
     path = models.save(tmp_path, "m", models.slow(layers=4))
     definition = ModelDefinition("m", {1: path}, runtime=RuntimeOptions(intra_op_threads=3))
     model = OrtLoader(8.0).load(definition, 1, lambda: None)
-    assert model.sizing == Sizing(slots=2, intra_op_threads=3)
+    assert (model.tuning.slots, model.tuning.intra_op_threads) == (2, 3)
     model.close()
 
 
 class Stopwatch:
-    """A clock on which every session's run takes what the test says, by its number of threads."""
+    """A clock of each thread on which every session's run takes what the test says, by its number of threads."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, run_s: dict[int, float]) -> None:
-        self.now_s = 0.0
+        self._mine = threading.local()
         threads: dict[int, int] = {}
         run = OrtSession.run
 
@@ -151,25 +152,26 @@ class Stopwatch:
             return session
 
         def timed(session: OrtSession, inputs: Sequence[Array | None], control: Unlimited) -> list[Array]:
-            self.now_s += run_s[threads[id(session._session)]]  # noqa: SLF001 - as above
+            self._mine.now_s = self.monotonic() + run_s[threads[id(session._session)]]  # noqa: SLF001 - as above
             return run(session, inputs, control)
 
-        monkeypatch.setattr(loader, "open_session", opened)
+        monkeypatch.setattr(examination, "open_session", opened)
         monkeypatch.setattr(OrtSession, "run", timed)
 
     def monotonic(self) -> float:
-        return self.now_s
+        return getattr(self._mine, "now_s", 0.0)
 
     def epoch(self) -> float:
-        return self.now_s
+        return self.monotonic()
 
 
 @pytest.mark.parametrize(
     ("run_s", "sizing"),
     [
-        ({1: 0.001, 4: 0.0001}, Sizing(slots=4, intra_op_threads=1)),  # too short to be tried
-        ({1: 0.1, 4: 0.03}, Sizing(slots=1, intra_op_threads=4)),
-        ({1: 0.1, 4: 0.09}, Sizing(slots=4, intra_op_threads=1)),
+        ({1: 0.0015, 2: 0.0001, 4: 0.0001}, Sizing(slots=4, intra_op_threads=1)),  # too short to be tried
+        ({1: 0.1, 2: 0.1, 4: 0.02}, Sizing(slots=1, intra_op_threads=4)),
+        ({1: 0.1, 2: 0.04, 4: 0.09}, Sizing(slots=2, intra_op_threads=2)),
+        ({1: 0.1, 2: 0.06, 4: 0.09}, Sizing(slots=4, intra_op_threads=1)),
     ],
 )
 def test_threads_are_chosen_by_measuring(
@@ -177,7 +179,7 @@ def test_threads_are_chosen_by_measuring(
 ) -> None:
     clock = Stopwatch(monkeypatch, run_s)
     path = models.save(tmp_path, "m", models.mlp())
-    model = OrtLoader(4.0, clock).load(ModelDefinition("m", {1: path}), 1, lambda: None)
-    assert model.sizing == sizing
+    model = OrtLoader(4.0, clock, clock.monotonic).load(ModelDefinition("m", {1: path}), 1, lambda: None)
+    assert (model.tuning.slots, model.tuning.intra_op_threads) == (sizing.slots, sizing.intra_op_threads)
     assert model.run([np.ones((1, 64), np.float32)], Unlimited())[0].shape == (1, 10)
     model.close()

@@ -19,7 +19,7 @@ from shoal_testing.fakes import RecordingResponder, tensor
 class Roots:
     """``y`` = the square root of x, so NaN of a negative; with ``contagious``, the NaN of one row reaches all."""
 
-    batching_reason = ""
+    batching_reason = tuning_reason = ""
     invariance = NOT_FOUND_OUT
     timings = ()
 

@@ -55,6 +55,7 @@ execution_limit_s = 5
 [runtime]
 instances = 2
 intra_op_threads = 4
+tuning_budget_s = 0.25
 
 [answers]
 nan_guard = true
@@ -85,8 +86,10 @@ def test_every_option_reaches_the_settings(apply: Apply) -> None:
             aging_s=0.02,
             adaptive_limit=True,
             execution_limit_s=5.0,
+            tunes_rows=False,
+            tunes_delay=False,
         ),
-        runtime=RuntimeOptions(instances=2, intra_op_threads=4),
+        runtime=RuntimeOptions(instances=2, intra_op_threads=4, tuning_budget_s=0.25),
         answers=AnswerOptions(nan_guard=True, batch_invariant=BatchInvariance.AUTO),
     )
 
@@ -102,7 +105,7 @@ def test_what_is_not_said_stays_as_it_was(apply: Apply) -> None:
     )
     assert apply("", under) == under
     assert apply("[batching]\ndelay_ms = 1\n[runtime]\n[versions]", under) == replace(
-        under, batching=replace(under.batching, delay_s=0.001)
+        under, batching=replace(under.batching, delay_s=0.001, tunes_delay=False)
     )
     assert apply('[batching]\nmode = "auto"', under).batching.mode is BatchingMode.AUTO
 
@@ -143,7 +146,7 @@ def test_preferred_sizes_that_no_longer_fit_are_dropped(apply: Apply) -> None:
         ("batching = 3", "'batching' is 3, wanted a table, [batching]"),
         (
             "[batching]\nmax_rows = 0",
-            "'batching.max_rows' is 0, wanted rows in a batch at most, a whole number >= 1 (default 64)",
+            "'batching.max_rows' is 0, wanted rows in a batch, >= 1 (default 64, or fewer where more do not pay)",
         ),
         (
             "[batching]\nmax_rows = 8\nallowed_rows = [1, 4]",
@@ -245,6 +248,7 @@ def test_the_documented_defaults_are_the_defaults() -> None:
         "execution_limit_s": round(batching.execution_limit_s),
         "instances": runtime.instances,
         "intra_op_threads": runtime.intra_op_threads,
+        "tuning_budget_s": round(runtime.tuning_budget_s),
     }
     for name, default in defaults.items():
         assert f"(default {default}" in DESCRIPTIONS[name], name

@@ -63,6 +63,8 @@ def test_a_typical_configuration_is_understood_whole(read: Read, put: Callable[.
         max_timeout_s=1.5,
         priority_levels=3,
         default_priority=2,
+        tunes_rows=False,
+        tunes_delay=False,
     )
     assert settings.runtime == RuntimeOptions(instances=2, intra_op_threads=3)
     assert settings.inputs == (

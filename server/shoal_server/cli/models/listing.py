@@ -27,9 +27,9 @@ class _Version:
 
     ``invariant`` is whether answers are bit for bit the same in any batch: yes, no, unknown, kept (by padding), or
     empty where the server does not say.
-    ``cost`` is what a batch takes as the server has learned it, empty where it tells nothing. From ``current`` on, None
-    means that the server offers us no admin service; ``kept_warm_until`` is Unix time in seconds, 0 where it is not
-    kept, or for as long as wanted.
+    ``cost`` is what a batch takes as the server has learned it, ``tuning`` how it runs them and why; both are empty
+    where it tells nothing. From ``current`` on, None means that the server offers us no admin service;
+    ``kept_warm_until`` is Unix time in seconds, 0 where it is not kept, or for as long as wanted.
     """
 
     model: str
@@ -44,6 +44,7 @@ class _Version:
     batches: int = 0
     mean_batch: float | None = None
     cost: str = ""
+    tuning: str = ""
     current: bool | None = None
     labels: tuple[str, ...] | None = None
     digest: str | None = None
@@ -58,7 +59,12 @@ def command(  # noqa: PLR0913 - one for each flag
     address: Address = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
     cost: Annotated[
-        bool, typer.Option("--cost", help="Show what a batch takes, as the server has learned it: base + each row.")
+        bool,
+        typer.Option(
+            "--cost",
+            help="Show what a batch takes, as the server has learned it (base + each row), and how the model is run, "
+            "with the figures that led to it.",
+        ),
     ] = False,
     timeout_s: Timeout = 5.0,
     tls: TlsFlags = UNSAID,
@@ -109,7 +115,7 @@ def _print(versions: Sequence[_Version], *, cost: bool) -> None:
         ("INVARIANT", lambda version: version.invariant or "-"),
         ("INFERENCES", lambda version: str(version.inferences)),
         ("MEAN BATCH", lambda version: "-" if version.mean_batch is None else f"{version.mean_batch:.1f}"),
-        *((("COST", lambda version: version.cost or "-"),) if cost else ()),
+        *(_COSTS if cost else ()),
         ("INPUTS", lambda version: ", ".join(version.inputs) or "-"),
         ("OUTPUTS", lambda version: ", ".join(version.outputs) or "-"),
         ("REASON", lambda version: version.reason or "-"),
@@ -119,6 +125,11 @@ def _print(versions: Sequence[_Version], *, cost: bool) -> None:
         if operation:
             typer.echo(f"{model}: {operation} is under way")
 
+
+_COSTS: Final[Sequence[tuple[str, Callable[[_Version], str]]]] = (
+    ("COST", lambda version: version.cost or "-"),
+    ("TUNING", lambda version: version.tuning or "-"),
+)
 
 _MANAGED: Final[Sequence[tuple[str, Callable[[_Version], str]]]] = (
     ("CURRENT", lambda version: "yes" if version.current else "-"),
@@ -180,6 +191,7 @@ def _version(
         batches=executions,
         mean_batch=counts.inference_count / executions if executions else None,
         cost=_cost(config.parameters),
+        tuning=config.parameters["shoal.tuning"].string_value if "shoal.tuning" in config.parameters else "",
     )
 
 

@@ -1,0 +1,187 @@
+"""A large model is examined in a process of its own, at low priority: what it costs and breaks is not the server's."""
+
+import json
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from shoal_server.clock import MonotonicClock
+from shoal_server.errors import LoadFailed
+from shoal_server.lifecycle.definition import ModelDefinition
+from shoal_server.lifecycle.ports import Tuning
+from shoal_server.runtime.batch_probe import Finding
+from shoal_server.runtime.examination import TRIALS_LIMIT_S, Examined, Examiner, open_declared
+from shoal_server.runtime.made_up import Recipe
+from shoal_server.runtime.run_control import Watchdog
+from shoal_server.tensors.invariance import InvarianceFinding
+from shoal_server.tensors.spec import TensorSpec
+
+WORTH_A_PROCESS_BYTES: Final = 16 << 20
+"""A process takes half a second to start; to free a session that was only tried holds the interpreter's lock for 1 ms
+for each 16 MiB."""
+
+_ROOM_FOR_TWO_BYTES: Final = 1 << 30
+_LENGTH: Final = struct.Struct("<Q")
+_NICENESS: Final = 10
+_OFFERED_FIRST: Final = "1000"  # to the system, when it is out of memory
+
+
+class NoProcessError(Exception):
+    """There is no process that could examine anything; the text says why."""
+
+
+class Apart:
+    """Examines versions elsewhere. Blocking; from any thread. The process ends with its answer, or with the server."""
+
+    def __init__(self, cpus: float, command: Sequence[str] = ()) -> None:
+        """``command`` is what to run in place of an interpreter with our own ``main``."""
+        # The same path, so that it is the same code, however the server was started; -I, so that nothing else is.
+        code = f"import sys; sys.path[:] = {sys.path!r}; from shoal_server.runtime.apart import main; main()"
+        self.command = command or (sys.executable, "-I", "-c", code)
+        self._cpus = cpus
+
+    def examine(self, definition: ModelDefinition, path: Path, size_bytes: int) -> "Report":
+        """Return what was found out.
+
+        Raises:
+            LoadFailed: the version cannot be served; where it brought down the process, the text says how.
+            NoProcessError: it could not be examined there.
+        """
+        job = self.job(definition, path, size_bytes)
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+                self.command,
+                bufsize=0,  # so that nothing is left to be written where it ends early
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                # Of a group of its own, as Ctrl-C is for the server; but of its session, by which the system may group
+                # what it shares processors among: in one of its own, it would have a tenth of what strangers have.
+                process_group=0,
+            )
+        except OSError as error:
+            raise NoProcessError(f"no process can be started: {error.strerror or error}") from error
+        with process:
+            assert process.stdin is not None and process.stdout is not None, "both are pipes"  # noqa: PT018
+            with suppress(BrokenPipeError):  # how it ended says more
+                process.stdin.write(job)
+            answer = process.stdout.read()
+        if process.returncode == -signal.SIGKILL:
+            raise NoProcessError("the process was killed, perhaps for its memory")
+        if process.returncode < 0:
+            how = signal.strsignal(-process.returncode) or f"signal {-process.returncode}"
+            raise LoadFailed(f"it brought down the process that tried it: {how.lower()}")
+        if process.returncode:
+            raise NoProcessError(f"the process ended with {process.returncode}")
+        return Report(json.loads(answer))
+
+    def job(self, definition: ModelDefinition, path: Path, size_bytes: int) -> bytes:
+        """Return what ``main`` reads."""
+        job = pickle.dumps((definition, path, self._cpus, size_bytes <= _ROOM_FOR_TWO_BYTES))
+        return _LENGTH.pack(len(job)) + job
+
+
+class Report:
+    """What the process said, which is held to be true but never executed."""
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        """Take it.
+
+        Raises:
+            LoadFailed: that is what it said.
+        """
+        if "failed" in said:
+            raise LoadFailed(said["failed"])
+        self.finding = Finding(*said["finding"])
+        self.tuning = Tuning(**said["tuning"])
+        self.invariance = InvarianceFinding(*said["invariance"])
+        self.timings = tuple((int(rows), float(run_s)) for rows, run_s in said["timings"])
+        self._recipe: dict[str, Any] | None = said["recipe"]
+
+    def examined(self, recipe: Recipe | None) -> Examined:
+        """Return all of it."""
+        return Examined(self.finding, self.tuning, self.invariance, self.timings, recipe)
+
+    def recipe(self, inputs: Sequence[TensorSpec]) -> Recipe | None:
+        """Return what the model of these inputs runs on."""
+        if self._recipe is None:
+            return None
+        return Recipe(
+            inputs,
+            frozenset(_symbol(symbol) for symbol in self._recipe["row_symbols"]),
+            {_symbol(symbol): size for symbol, size in self._recipe["sizes"]},
+            self._recipe["texts"],
+            frozenset(self._recipe["narrow"]),
+        )
+
+
+def _symbol(told: str | list[int]) -> str | tuple[int, int]:
+    return told if isinstance(told, str) else (told[0], told[1])
+
+
+def report(examined: Examined) -> dict[str, Any]:
+    """Return what ``Report`` takes."""
+    recipe = examined.recipe
+    return {
+        "finding": list(examined.finding),
+        "invariance": list(examined.invariance),
+        "tuning": asdict(examined.tuning),
+        "timings": examined.timings,
+        "recipe": recipe
+        and {
+            "row_symbols": [*recipe.row_symbols],
+            "sizes": [*recipe.sizes.items()],
+            "texts": [*recipe.texts],
+            "narrow": [*recipe.narrow],
+        },
+    }
+
+
+def main() -> None:
+    """Read a job from the standard input, examine, and write the report to the standard output. In the process."""
+    with suppress(OSError):
+        os.nice(_NICENESS)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OFFERED_FIRST)
+    answer = os.dup(1)
+    os.dup2(2, 1)  # what a library prints goes nowhere
+    definition, path, cpus, room_for_two = pickle.loads(_read(sys.stdin.buffer))  # noqa: S301 - the server's own
+    threading.Thread(target=_end_with_the_server, daemon=True).start()
+    with os.fdopen(answer, "wb") as file:
+        file.write(json.dumps(_answer(definition, path, cpus, room_for_two=room_for_two)).encode())
+        file.flush()
+        # Before the server reads the end, and lets go of the other pipe. The system also takes sessions back faster
+        # than their destructors.
+        os._exit(0)
+
+
+def _read(stream: BinaryIO) -> bytes:
+    (length,) = _LENGTH.unpack(stream.read(_LENGTH.size))
+    return stream.read(length)
+
+
+def _end_with_the_server() -> None:
+    os.read(0, 1)  # which never writes more
+    os._exit(1)
+
+
+def _answer(definition: ModelDefinition, path: Path, cpus: float, *, room_for_two: bool) -> dict[str, Any]:
+    examiner = Examiner(cpus, MonotonicClock(), time.thread_time)
+    try:
+        session = open_declared(definition, path, definition.runtime.intra_op_threads or 1)
+        with Watchdog(TRIALS_LIMIT_S).limit() as limit:
+            open_more = (lambda threads: open_declared(definition, path, threads)) if room_for_two else None
+            examined, _session = examiner.examine(definition, path, session, open_more, limit)
+    except LoadFailed as error:
+        return {"failed": str(error)}
+    return report(examined)

@@ -1,0 +1,71 @@
+"""Runs of a model, timed as they would be under way when the server is busy."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeAlias
+
+from shoal_server.clock import Clock
+from shoal_server.errors import ExecutionFailed
+from shoal_server.runtime.made_up import Execute
+from shoal_server.runtime.sizing import Sizing, Trial, larger
+from shoal_server.tensors.batch import Array
+
+Inputs: TypeAlias = Sequence[Array | None]
+
+_RUNS: Final = 2  # of which the shorter counts: memory is set out in the first, and a busy machine only adds
+_GROWTH: Final = 2.0  # times what the last trial took, the next one should take
+
+
+class Trials:
+    """Times runs of a session, more rows each time, until more do not pay or the time is up.
+
+    A run on one thread counts with the time that its thread had a processor, ``own_s``, so that it does not matter what
+    else the machine does meanwhile; one on several can only be timed from outside.
+    """
+
+    def __init__(self, clock: Clock, own_s: Callable[[], float]) -> None:
+        self._clock = clock
+        self._own_s = own_s
+
+    def run(
+        self, sizing: Sizing, execute: Execute, draw: Callable[[int], Inputs], most_rows: int, until_s: float
+    ) -> list[Trial]:
+        """Return at least the trial with one row; ``draw`` makes inputs of so many rows.
+
+        Raises:
+            ExecutionFailed: the model refused one row. What it says of more only ends the trials.
+        """
+        trials: list[Trial] = []
+        rows, took_s = 1, 0.0
+        with ThreadPoolExecutor(sizing.slots, "shoal-trial") as threads:
+            while rows and (not trials or self._clock.monotonic() + took_s * _GROWTH <= until_s):
+                began_s = self._clock.monotonic()
+                try:
+                    trials.append(self._try(sizing, rows, execute, draw(rows), threads, until_s))
+                except ExecutionFailed:
+                    if not trials:
+                        raise
+                    break
+                took_s = self._clock.monotonic() - began_s
+                rows = larger(trials, most_rows)
+        return trials
+
+    def _try(  # noqa: PLR0913, PLR0917 - what is run, and where
+        self, sizing: Sizing, rows: int, execute: Execute, inputs: Inputs, threads: ThreadPoolExecutor, until_s: float
+    ) -> Trial:
+        """Time the shorter of some runs in every slot; there is one run where there is no time for more."""
+        clock_s = self._own_s if sizing.intra_op_threads == 1 else self._clock.monotonic
+
+        def timed(_slot: int) -> tuple[float, float]:
+            run_s = wall_s = float("inf")
+            for _ in range(_RUNS):
+                start_s, began_s = clock_s(), self._clock.monotonic()
+                execute(inputs)
+                run_s, wall_s = min(run_s, clock_s() - start_s), min(wall_s, self._clock.monotonic() - began_s)
+                if self._clock.monotonic() >= until_s:
+                    break
+            return run_s, wall_s
+
+        # One by itself is not worth a thread.
+        times = [timed(0)] if sizing.slots == 1 else [*threads.map(timed, range(sizing.slots))]
+        return Trial(sizing, rows, sum(run_s for run_s, _ in times) / sizing.slots, max(wall_s for _, wall_s in times))
