@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from math import ceil, log2
 from pathlib import Path
 from statistics import median
@@ -300,6 +301,9 @@ def verdict(rounds: Sequence[Round]) -> str:
         f"busy over quiet: median {median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} "
         f"rounds; {failed} of {calls + failed} calls failed; target <= {TARGET} and none: {'met' if met else 'MISSED'}"
     )
+    noise = [after.quiet.percentile_ms(0.99) / before.quiet.percentile_ms(0.99) for before, after in pairwise(rounds)]
+    if noise:
+        lines.append(f"noise: a quiet window over the one before, {min(noise):.2f} to {max(noise):.2f}")
     return "\n".join(lines)
 
 
