@@ -1,6 +1,7 @@
 """The models of the benchmarks. Their weights are the same each time, their first dimension is a batch."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from shoal_bench.tiny import NAME, tiny_model
 
-_HEAVY_WIDTH: Final = 2048
-_HEAVY_LAYERS: Final = 40
+_HEAVY: Final = (2048, 40)
+_MEDIUM: Final = (512, 24)
 _VOCABULARY: Final = 1000
 _EMBEDDING: Final = 64
 _IMAGE: Final = (3, 512, 512)
@@ -33,14 +34,17 @@ def write_models(folder: Path, names: Sequence[str]) -> None:
         onnx.save(MODELS[name](), version / "model.onnx")
 
 
-def _heavy() -> onnx.ModelProto:
-    """``input`` FP32 [rows, 64] -> output FP32 [rows, 2048]: 40 products of 2048 x 2048, milliseconds for each row."""
+def _products(width: int, layers: int) -> onnx.ModelProto:
+    """``input`` FP32 [rows, 64] -> output FP32 [rows, width]: so many products with one matrix, width x width.
+
+    Heavy are 40 of 2048, tens of milliseconds for a batch of any size; medium 24 of 512, milliseconds for a batch.
+    """
     random = np.random.default_rng(0)
-    weights = {"first": _matrix(random, 64, _HEAVY_WIDTH), "next": _matrix(random, _HEAVY_WIDTH, _HEAVY_WIDTH)}
-    names = [*(f"hidden{layer}" for layer in range(_HEAVY_LAYERS)), "output"]
+    weights = {"first": _matrix(random, 64, width), "next": _matrix(random, width, width)}
+    names = [*(f"hidden{layer}" for layer in range(layers)), "output"]
     nodes = [helper.make_node("MatMul", ["input", "first"], [names[0]])]
     nodes += [helper.make_node("MatMul", [before, "next"], [after]) for before, after in pairwise(names)]
-    return _model(nodes, TensorProto.FLOAT, ["rows", 64], ["rows", _HEAVY_WIDTH], weights)
+    return _model(nodes, TensorProto.FLOAT, ["rows", 64], ["rows", width], weights)
 
 
 def _text() -> onnx.ModelProto:
@@ -72,7 +76,8 @@ def _image() -> onnx.ModelProto:
 
 MODELS: Final[Mapping[str, Callable[[], onnx.ModelProto]]] = {
     NAME: tiny_model,
-    "heavy": _heavy,
+    "heavy": partial(_products, *_HEAVY),
+    "medium": partial(_products, *_MEDIUM),
     "text": _text,
     "image": _image,
 }

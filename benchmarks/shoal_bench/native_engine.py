@@ -205,6 +205,7 @@ def _tally(taken: Mapping[str, Any], models: Sequence[str]) -> Tally:
         if len(models) > 1 and latencies.count:
             tally.by_model[model] = latencies
     tally.failures = _durations(taken["failures"])
+    tally.refusals = _durations(taken["refusals"])
     tally.lateness = _durations(taken["lateness"])
     tally.samples = {
         _STATUSES[number]: unquote(text)[:SAMPLE_CHARACTERS]

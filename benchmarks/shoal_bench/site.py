@@ -17,11 +17,15 @@ _LOOPBACK: Final = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|\[::1\]):(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """``process`` is None where the server's is not known, ``repository`` where its models are not ours."""
+    """``process`` is None where the server's is not known, ``repository`` where its models are not ours.
+
+    ``metrics``: where it tells Prometheus; empty where that is not known.
+    """
 
     address: str
     process: WatchedProcess | None
     repository: Path | None
+    metrics: str = ""
 
 
 @contextmanager

@@ -54,11 +54,10 @@ def run_lines(conducted: Conducted) -> list[str]:
         "statuses    " + ", ".join(f"{name} {times}" for name, times in everything.statuses.most_common()),
         *(f"  {status}: {text}" for status, text in everything.samples.items() if text),
     ]
-    if everything.failures.count:
-        lines.append(
-            f"refusals    p50 {everything.failures.percentile_s(0.5) * 1e3:.2f}, "
-            f"p99 {everything.failures.percentile_s(0.99) * 1e3:.2f} ms until a call was known to have failed"
-        )
+    for name, durations in (("refusals", everything.refusals), ("failures", everything.failures)):
+        if durations.count:
+            p50_ms, p99_ms = (durations.percentile_s(share) * 1e3 for share in (0.5, 0.99))
+            lines.append(f"{name}    p50 {p50_ms:.2f}, p99 {p99_ms:.2f} ms until a call was known to have failed")
     if run.server_cpu_us is not None:
         lines.append(f"server      {run.server_cpu_us:.0f} us CPU per call")
     if run.mean_batch is not None:

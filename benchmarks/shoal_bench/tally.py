@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 from shoal_bench.histogram import Durations
 
 OK: Final = "OK"
+REFUSED: Final = "RESOURCE_EXHAUSTED"
 NOT_SENT: Final = "NOT_SENT"
 """Counted in place of a status where the generator had too many calls under way to send another: its limit."""
 ABANDONED: Final = "ABANDONED"
@@ -21,9 +22,10 @@ class Tally:
     """Counts and histograms over ``duration_s`` seconds, of one process or of all of them together.
 
     ``statuses``: calls by the name of their gRPC status; ``in_time``: those that were OK within the scenario's limit;
-    ``latencies``: of the OK ones, from the intended send time; ``failures``: of the others; ``lateness``: how late the
-    generator sent, or (closed loop) how late it was for its own timer; ``generator_cpu_s``: its CPU time over all
-    processes; ``samples``: one text per status; ``by_model``: latencies of each model where there are several.
+    ``latencies``: of the OK ones, from the intended send time; ``failures``: of the others, and ``refusals`` of those
+    that were RESOURCE_EXHAUSTED; ``lateness``: how late the generator sent, or (closed loop) how late its own
+    timer came; ``generator_cpu_s``: its CPU time over all processes; ``samples``: one text per status; ``by_model``:
+    latencies of each model where there are several.
     """
 
     duration_s: float = 0.0
@@ -31,6 +33,7 @@ class Tally:
     in_time: int = 0
     latencies: Durations = field(default_factory=Durations)
     failures: Durations = field(default_factory=Durations)
+    refusals: Durations = field(default_factory=Durations)
     lateness: Durations = field(default_factory=Durations)
     generator_cpu_s: float = 0.0
     samples: dict[str, str] = field(default_factory=dict)
@@ -63,6 +66,8 @@ class Tally:
         """Count a call that ended otherwise."""
         self.statuses[status] += 1
         self.failures.record(latency_s)
+        if status == REFUSED:
+            self.refusals.record(latency_s)
         self.samples.setdefault(status, details[:SAMPLE_CHARACTERS])
 
     def beside(self, other: "Tally") -> None:
@@ -80,6 +85,7 @@ class Tally:
         self.in_time += other.in_time
         self.latencies.add(other.latencies)
         self.failures.add(other.failures)
+        self.refusals.add(other.refusals)
         self.lateness.add(other.lateness)
         self.generator_cpu_s += other.generator_cpu_s
         for status, text in other.samples.items():
@@ -95,6 +101,7 @@ class Tally:
             "in_time": self.in_time,
             "latencies": self.latencies.to_text(),
             "failures": self.failures.to_text(),
+            "refusals": self.refusals.to_text(),
             "lateness": self.lateness.to_text(),
             "generator_cpu_s": self.generator_cpu_s,
             "samples": self.samples,
@@ -115,6 +122,7 @@ class Tally:
             in_time=int(value["in_time"]),
             latencies=Durations.from_text(value["latencies"]),
             failures=Durations.from_text(value["failures"]),
+            refusals=Durations.from_text(value["refusals"]) if "refusals" in value else Durations(),
             lateness=Durations.from_text(value["lateness"]),
             generator_cpu_s=float(value["generator_cpu_s"]),
             samples=dict(value["samples"]),

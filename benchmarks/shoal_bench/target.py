@@ -3,6 +3,7 @@
 Only the Open Inference Protocol is assumed. What a server does not offer beyond it is left out of the record.
 """
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -73,12 +74,7 @@ class Target:
             except TargetError:
                 if time.monotonic() > until_s or not all(getattr(process, "alive", True) for process in alive):
                     raise
-                # The channel's own wait ends as soon as the port answers.
-                grpc_wait = grpc.channel_ready_future(self._channel)
-                try:
-                    grpc_wait.result(_POLL_S)
-                except grpc.FutureTimeoutError:
-                    grpc_wait.cancel()
+                threading.Event().wait(_POLL_S)
             else:
                 return
 

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -39,6 +39,14 @@ class WatchedProcess:
         Zero where it has ended.
         """
         return sum(_cpu_s(pid) for pid in self._family())
+
+    def waited_s(self) -> float:
+        """Return the seconds that its living threads were ready to run and had no CPU; 0 where nobody says."""
+        waited_ns = 0
+        for task in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            with suppress(OSError):  # a thread may end at any time
+                waited_ns += int(task.read_text().split()[1])
+        return waited_ns / 1e9
 
     def resident_bytes(self) -> int:
         """Return the memory that it and its children have in RAM; shared pages count for each."""
@@ -139,13 +147,14 @@ def started(
 
 
 @contextmanager
-def own_server(models: Path) -> Iterator[tuple[StartedProcess, str]]:
-    """Run Shoal's server over a folder of models; give it and its address.
+def own_server(models: Path, *flags: str) -> Iterator[tuple[StartedProcess, str]]:
+    """Run Shoal's server over a folder of models, with further flags; give it and its address.
 
     Raises:
         ServerFailed: it ended before it was ready, or was not ready in time.
     """
     command: list[str | Path] = [sys.executable, "-m", "shoal_server", "serve", models, "--address", "127.0.0.1:0"]
+    command += flags
     with started(command) as server:
         yield server, server.ready_address()
 

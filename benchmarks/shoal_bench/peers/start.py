@@ -47,7 +47,7 @@ def peer(name: str, venv: Path, repository: Path, models: Sequence[str], scratch
                 target.wait_until_ready(_READY_WITHIN_S, alive=(process,))
         except TargetError as error:
             raise TargetError(f"{name} did not get ready: {error}; it wrote: {process.said()}") from error
-        yield Site(address, process, None)
+        yield Site(address, process, None, f"http://127.0.0.1:{metrics_port}/metrics" if name == "mlserver" else "")
 
 
 def version_of(name: str, venv: Path) -> str | None:

@@ -34,6 +34,7 @@ const LEAST: Duration = Duration::from_millis(1);
 const HUNGRY: Duration = Duration::from_millis(1);
 
 const DEADLINE_EXCEEDED: u8 = 4;
+const RESOURCE_EXHAUSTED: u8 = 8;
 const UNAVAILABLE: u8 = 14;
 
 /// What to send, and where.
@@ -69,6 +70,8 @@ pub(crate) struct Tally {
     /// Of the OK calls, by model.
     pub latencies: Vec<Histogram<u64>>,
     pub failures: Histogram<u64>,
+    /// Of the failures, those that were refused: RESOURCE_EXHAUSTED.
+    pub refusals: Histogram<u64>,
     /// How late calls were sent, or, in a closed loop, a timer came.
     pub lateness: Histogram<u64>,
     /// What the first failure of each status said of itself.
@@ -84,6 +87,7 @@ impl Tally {
             in_time: 0,
             latencies: (0..models).map(|_| durations()).collect(),
             failures: durations(),
+            refusals: durations(),
             lateness: durations(),
             samples: BTreeMap::new(),
         }
@@ -338,6 +342,9 @@ impl Load {
                 record(&mut tally.latencies[order.bodies[body].1], took);
             } else {
                 record(&mut tally.failures, took);
+                if status == RESOURCE_EXHAUSTED {
+                    record(&mut tally.refusals, took);
+                }
                 tally.samples.entry(status).or_insert(text);
             }
         }
@@ -417,7 +424,7 @@ fn status_of(reason: Reason) -> u8 {
     match reason {
         Reason::REFUSED_STREAM => UNAVAILABLE,
         Reason::CANCEL => 1,
-        Reason::ENHANCE_YOUR_CALM => 8,
+        Reason::ENHANCE_YOUR_CALM => RESOURCE_EXHAUSTED,
         Reason::INADEQUATE_SECURITY => 7,
         _ => 13,
     }

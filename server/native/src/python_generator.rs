@@ -100,6 +100,7 @@ impl LoadGenerator {
         taken.set_item("in_time", tally.in_time)?;
         taken.set_item("latencies", tally.latencies.iter().map(pairs).collect::<Vec<_>>())?;
         taken.set_item("failures", pairs(&tally.failures))?;
+        taken.set_item("refusals", pairs(&tally.refusals))?;
         taken.set_item("lateness", pairs(&tally.lateness))?;
         taken.set_item("samples", tally.samples)?;
         Ok(taken)
