@@ -31,7 +31,7 @@ def peer(name: str, venv: Path, repository: Path, models: Sequence[str], scratch
     if not python.exists():
         raise TargetError(f"{name} is not installed in {venv}: {_INSTALL[name].format(venv=venv)}")
     files = {model: (repository / model / "1" / "model.onnx").resolve() for model in models}
-    grpc_port, http_port, metrics_port = _free_ports(3)
+    grpc_port, http_port, metrics_port = free_ports(3)
     if name == "mlserver":
         folder = scratch / name
         _write_mlserver(folder, files, grpc_port, http_port, metrics_port)
@@ -74,7 +74,7 @@ def _write_mlserver(folder: Path, files: "dict[str, Path]", grpc_port: int, http
         )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that were free just now: these servers cannot choose their own."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(one.getsockname()[1]) for one in sockets]

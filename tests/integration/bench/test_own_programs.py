@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal_bench import coalescing, fairness, overload
+from shoal_bench import coalescing, fairness, overload, retry_storm
 from shoal_server.transport.choice import why_not_native
 
 pytestmark = pytest.mark.timeout(60)
@@ -59,3 +59,12 @@ def test_callers_with_certificates_of_their_own_are_measured_side_by_side(
     out = capsys.readouterr().out
     assert "the quiet caller's p99 beside a flood, over that beside its share" in out
     assert "the last priority's longest wait" in out or "nothing was answered of the last priority" in out
+
+
+def test_clients_that_try_again_do_not_keep_an_overload_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = recorded(retry_storm.main, ["--rounds", "1", "--seconds", "1"], tmp_path / "a.json", monkeypatch)
+    for name in ("grpcio", "shoal"):
+        storm = found["rounds"][0][name]  # type: ignore[index]
+        assert storm["before"]["attempts_per_s"] > 0, "the server counts what reaches it"
+        assert storm["after"]["attempts_per_s"] < 0.8 * storm["storm"]["attempts_per_s"]
+        assert storm["after"]["statuses"]["OK"] > 0
