@@ -97,10 +97,16 @@ class AnswerOptions:
 
     ``nan_guard``: refuse an answer with NaN or infinity where no input has any.
     ``batch_invariant``: whether answers do not depend on the batch in a single bit.
+    ``share_in_flight``: whether requests of the same content that are under way at once are computed once.
+    ``cache_bytes``: memory for answers that are given again, keys and all, >= 1, or 0 for none.
+    ``cache_ttl_s``: for how long an answer is given again, > 0.
     """
 
     nan_guard: bool = False
     batch_invariant: BatchInvariance = BatchInvariance.NEVER
+    share_in_flight: bool = False
+    cache_bytes: int = 0
+    cache_ttl_s: float = 60.0
 
     def needs_one_size(self, invariant: bool | None) -> bool:  # noqa: FBT001 - a finding: yes, no, or not known
         """Whether batches have to be of one fixed size, given what was found out about the model."""

@@ -21,8 +21,26 @@ Figures = tuple[int, int, int]
 """Requests, rows and bytes."""
 
 
-def reason_to_refuse(simulation: "Simulation", arrival: Arrival, cells: np.ndarray[Any, Any]) -> str:
-    """Return the name of an error that would be right now, or nothing."""
+def reason_to_refuse(simulation: "Simulation", arrival: Arrival, cells: np.ndarray[Any, Any]) -> tuple[str, str]:
+    """Return the names of errors that would be right now, or nothing: at the server's door, and at the line's."""
+    at_the_door = _at_the_door(simulation, arrival, cells)
+    if at_the_door:
+        return at_the_door, ""
+    batcher, rows = _asked(simulation, arrival, cells)
+    if _full(simulation, batcher, arrival, rows):
+        return "", "Overloaded"
+    return "", _late(simulation, batcher, arrival, rows)
+
+
+def _asked(simulation: "Simulation", arrival: Arrival, cells: np.ndarray[Any, Any]) -> tuple[Batcher, int]:
+    entry = simulation.core.manager.catalog.models[arrival.model]
+    version = named(entry, arrival.version)
+    assert version is not None, "it passed the door"
+    rows = 1 if simulation.plans[arrival.model].kind is Kind.WHOLE else max(cells.shape[0], int(arrival.bias))
+    return entry.versions[version].serving(), rows
+
+
+def _at_the_door(simulation: "Simulation", arrival: Arrival, cells: np.ndarray[Any, Any]) -> str:
     entry = simulation.core.manager.catalog.models.get(arrival.model)
     version = named(entry, arrival.version) if entry is not None else None
     if entry is None or version is None or (arrival.version.isdecimal() and version not in entry.versions):
@@ -38,20 +56,16 @@ def reason_to_refuse(simulation: "Simulation", arrival: Arrival, cells: np.ndarr
         return "DeadlineExceeded"
     if simulation.closing:
         return "Unavailable"
-    return (
-        "Overloaded" if _full(simulation, slot.engine, arrival, rows) else _late(simulation, slot.engine, arrival, rows)
-    )
+    gate, more = simulation.core.gate, (1, rows, arrival.size_bytes)
+    inside = (gate.requests, gate.rows, gate.size_bytes)
+    crowded = bool(inside[0]) and exceeds(inside, more, core_bounds(simulation.scenario))
+    return "Overloaded" if crowded or _over_quota(simulation, arrival, more) else ""
 
 
 def _full(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: int) -> bool:
-    """Whether a bound of the server or of the model's line is reached, or the caller's share of the line."""
-    options, gate, line = batcher.options, simulation.core.gate, simulation.lines.of(batcher)
+    """Whether a bound of the model's line is reached, or the caller's share of it."""
+    options, line = batcher.options, simulation.lines.of(batcher)
     more = (1, rows, arrival.size_bytes)
-    inside = (gate.requests, gate.rows, gate.size_bytes)
-    if inside[0] and exceeds(inside, more, core_bounds(simulation.scenario)):
-        return True
-    if _over_quota(simulation, arrival, more):
-        return True
     if in_parts(simulation, batcher, arrival, rows) > 1:  # the first of them is what asks
         first = options.max_rows
         more = (1, first, arrival.size_bytes * first // rows)

@@ -13,7 +13,7 @@ from shoal_server.events import Event
 from shoal_server.lifecycle.definition import ModelDefinition, VersionPolicy
 from shoal_server.lifecycle.desired import Desired
 from shoal_server.lifecycle.ports import ResidentMemory
-from shoal_server.options import BatchingOptions, RuntimeOptions
+from shoal_server.options import AnswerOptions, BatchingOptions, RuntimeOptions
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.spec import Tensor
@@ -27,6 +27,7 @@ def definition(
     batching: BatchingOptions | None = None,
     runtime: RuntimeOptions | None = None,
     policy: VersionPolicy | None = None,
+    answers: AnswerOptions | None = None,
 ) -> ModelDefinition:
     """Describe a model; all of its versions are wanted unless a policy says otherwise."""
     return ModelDefinition(
@@ -35,6 +36,7 @@ def definition(
         policy=policy or VersionPolicy(latest=0),
         batching=batching or BatchingOptions(),
         runtime=runtime or RuntimeOptions(),
+        answers=answers or AnswerOptions(),
     )
 
 

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from shoal_server.batching.batcher import Batcher
+from shoal_server.batching.flight import Flight
 from shoal_server.batching.parts import Part
 from shoal_server.batching.ticket import Ticket
 
 
 def asked_by(ticket: Ticket) -> list[Ticket]:
     """Return the tickets of the callers for whom one stands in the line."""
+    if isinstance(ticket, Flight):
+        return list(ticket.followers)
     return [ticket.split.ticket] if isinstance(ticket, Part) else [ticket]
 
 
@@ -20,19 +23,22 @@ class Standing:
 
     ticket: Ticket
     batcher: Batcher
+    since_s: float = 0.0
     submitted_s: float | None = None
     removed: bool = False
+    late: bool = False
+    """Whether it stands there in the place of what stood there before."""
 
     @property
     def waits(self) -> bool:
         """Whether it should be there: who stands for somebody else stays until his batcher hears what became of him."""
-        gone = self.removed if self.ticket.is_part else self.ticket.answered
+        gone = self.removed if isinstance(self.ticket, Part | Flight) else self.ticket.answered
         return self.submitted_s is None and not gone
 
     @property
     def is_bounded(self) -> bool:
         """Whether it was let in by itself, and so is within the line's bounds."""
-        return not (isinstance(self.ticket, Part) and self.ticket.number)
+        return not self.late and not (isinstance(self.ticket, Part) and self.ticket.number)
 
 
 class Lines:

@@ -5,7 +5,14 @@ from enum import Enum, auto
 from random import Random
 
 from shoal_server.lifecycle.definition import ModelDefinition
-from shoal_server.options import AdmissionOptions, BatchingOptions, CallerOptions, FairnessOptions, QuotaOptions
+from shoal_server.options import (
+    AdmissionOptions,
+    AnswerOptions,
+    BatchingOptions,
+    CallerOptions,
+    FairnessOptions,
+    QuotaOptions,
+)
 from shoal_testing.fake_model import Kind, Poison
 
 HORIZON_S = 4.0  # requests come and models change within these seconds
@@ -21,6 +28,7 @@ class ModelPlan:
 
     name: str
     kind: Kind
+    answers: AnswerOptions
     versions: tuple[int, ...]
     batching: BatchingOptions
     instances: int
@@ -142,14 +150,17 @@ def drawn(seed: int) -> Scenario:
     scenario = Scenario(
         seed=seed,
         models=models,
-        arrivals=tuple(
-            replace(
-                one,
-                priority=apart.randint(0, 4),
-                caller=apart.choice(["flood"] * 6 + ["quiet", "third", ""]),
-                rows=one.rows * apart.choice([1, 1, 1, 1, 4]) if one.rows > 2 else one.rows,
-            )
-            for one in arrivals
+        arrivals=_repeated(
+            apart,
+            [
+                replace(
+                    one,
+                    priority=apart.randint(0, 4),
+                    caller=apart.choice(["flood"] * 6 + ["quiet", "third", ""]),
+                    rows=one.rows * apart.choice([1, 1, 1, 1, 4]) if one.rows > 2 else one.rows,
+                )
+                for one in arrivals
+            ],
         ),
         operations=_operations(random, models) if random.random() < 0.6 else (),
         slots=random.choice([1, 1, 2, 4]),
@@ -166,7 +177,32 @@ def drawn(seed: int) -> Scenario:
         shutdown_at_s=HORIZON_S * random.choice([random.random(), 1.0, 2.0, 2.0]),
         callers=apart.choice([None, None, callers]),
     )
-    return _ailing(random, scenario) if random.random() < _AILING else scenario
+    if random.random() < _AILING:
+        scenario = _ailing(random, scenario)
+    # The same content does the same to a model, whoever sent it.
+    poisons = {one.number: one.poison for one in scenario.arrivals if one.poison is not None}
+    arrivals = tuple(replace(one, poison=poisons.get(one.number)) for one in scenario.arrivals)
+    return replace(scenario, arrivals=arrivals)
+
+
+def _repeated(random: Random, arrivals: list[Arrival]) -> tuple[Arrival, ...]:
+    """Have some ask for what somebody asked for shortly before."""
+    share = random.choice([0.0, 0.0, 0.3, 0.6])
+    for index in range(1, len(arrivals)):
+        if random.random() < share:
+            same = arrivals[max(index - random.randint(1, 4), 0)]
+            arrivals[index] = replace(
+                arrivals[index],
+                number=same.number,
+                model=same.model,
+                rows=same.rows,
+                width=same.width,
+                bias=same.bias,
+                poison=same.poison,
+                caller=random.choice([same.caller, arrivals[index].caller]),
+                priority=random.choice([same.priority, arrivals[index].priority]),
+            )
+    return tuple(arrivals)
 
 
 def _ailing(random: Random, scenario: Scenario) -> Scenario:
@@ -212,6 +248,11 @@ def _model(random: Random, index: int, apart: Random) -> ModelPlan:
     return ModelPlan(
         name=f"m{index}",
         kind=kind,
+        answers=AnswerOptions(
+            share_in_flight=apart.random() < 0.25,
+            cache_bytes=apart.choice([0, 0, 0, 4000, 1 << 20]),
+            cache_ttl_s=apart.choice([0.01, 0.3, 60.0]),
+        ),
         versions=tuple(sorted(random.sample(range(1, 6), random.choice([1, 1, 2, 3])))),
         batching=BatchingOptions(
             max_rows=max_rows,

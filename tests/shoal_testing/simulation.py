@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from shoal_server.batching.batcher import Batcher
+from shoal_server.batching.flight import Flight
 from shoal_server.batching.ticket import Ticket
 from shoal_server.errors import (
     Conflict,
@@ -90,7 +91,7 @@ class Tracked:
     def has_waited(self) -> bool:
         """Whether not all of it was dispatched."""
         parts = -(-self.ticket.rows // self.batcher.options.max_rows) if self.batcher and self.ticket.key else 1
-        return sum(one.submitted_s is not None for one in self.stands) < max(parts, 1)
+        return len(self.stands) < parts or any(one.submitted_s is None for one in self.stands)
 
 
 class Simulation:
@@ -105,6 +106,8 @@ class Simulation:
         self.lines = Lines(self._stood)
         self.batches: dict[Standing, Sequence[Standing]] = {}
         """The batch that each who was dispatched was in."""
+        self.known: list[Tracked] = []
+        """Those whose answers are known, until they are given."""
         self._unclaimed: list[Standing] = []
         """Those of the request that is just being offered."""
         self.orders: dict[Batcher, NaiveOrder[Ticket]] = {}
@@ -169,7 +172,7 @@ class Simulation:
         """Return the requests that are inside."""
         standing = [one for batcher in self.core.batchers for one in self.lines.of(batcher)] + self.flying
         tickets = dict.fromkeys(ticket for one in standing for ticket in asked_by(one.ticket))
-        return [self.by_ticket[ticket] for ticket in tickets]
+        return [self.by_ticket[ticket] for ticket in tickets] + self.known
 
     def order(self, batcher: Batcher) -> NaiveOrder[Ticket]:
         """Return the naive reading of who goes first."""
@@ -178,7 +181,13 @@ class Simulation:
         return self.orders[batcher]
 
     def definition(self, plan: ModelPlan) -> ModelDefinition:
-        wanted = definition(plan.name, *plan.versions, batching=plan.batching, policy=VersionPolicy(latest=plan.latest))
+        wanted = definition(
+            plan.name,
+            *plan.versions,
+            batching=plan.batching,
+            policy=VersionPolicy(latest=plan.latest),
+            answers=plan.answers,
+        )
         return replace(wanted, runtime=replace(wanted.runtime, instances=plan.instances))
 
     def check_instant(self) -> None:
@@ -223,7 +232,11 @@ class Simulation:
         for one in line:
             assert one.ticket.deadline_s > now - self.tolerance_s, f"{one} waits beyond its deadline"
             askers = [self.by_ticket[ticket] for ticket in asked_by(one.ticket)]
-            assert any(asker.left_s is None for asker in askers), f"{one} waits for nobody"
+            waited_for = any(asker.left_s is None or asker.sent.responder.answers for asker in askers)
+            assert waited_for, f"{one} waits for nobody"
+            if isinstance(one.ticket, Flight) and not one.late:
+                overdue = [asker for asker in askers if asker.ticket.deadline_s <= now - self.tolerance_s]
+                assert not overdue, f"{overdue} wait beyond their deadlines with {one}"
         if line and self.core.slots.free and batcher.running < batcher.instances:
             lanes: dict[object, int] = {}
             for one in line:
@@ -264,11 +277,12 @@ class Simulation:
         for arrival in arrivals:
             self._offer(arrival)
         self.core.service.flush()
+        self.known.clear()
 
     def _offer(self, arrival: Arrival) -> None:
         core = self.core
         tensors, cells = self._tensors(arrival)
-        reason = reason_to_refuse(self, arrival, cells)
+        reason, late = reason_to_refuse(self, arrival, cells)
         tracked: list[Tracked] = []
         sent = core.offer(
             tensors,
@@ -282,7 +296,8 @@ class Simulation:
             before=lambda: self._before_answer(tracked[0]),
             encode=self._break_encoder if arrival.breaks_encoder else lambda: None,
         )
-        one = Tracked(arrival, sent, cells, refusal_was_right=reason)
+        joins = sent.admission is not None and not self._unclaimed  # so the line has no say in it
+        one = Tracked(arrival, sent, cells, refusal_was_right=reason or ("" if joins else late))
         tracked.append(one)
         self.requests.append(one)
         if sent.admission is None:
@@ -295,6 +310,9 @@ class Simulation:
         self.by_ticket[one.ticket] = one
         one.stands += self._unclaimed
         self._unclaimed.clear()
+        if joins:
+            one.stands += [other for other in self.lines.known.values() if one.ticket in asked_by(other.ticket)]
+            self.known += [] if one.stands else [one]
         if arrival.cancel_after_s == 0.0:
             self._leave(one)
         elif arrival.cancel_after_s is not None:
@@ -302,9 +320,11 @@ class Simulation:
 
     def _stood(self, one: Standing) -> None:
         """Somebody came into a line."""
+        one.since_s = self.core.loop.time()
         self.order(one.batcher).arrive(one.ticket, [other.ticket for other in self.lines.of(one.batcher)])
         for ticket in asked_by(one.ticket):
             if ticket in self.by_ticket:
+                one.late = True
                 self.by_ticket[ticket].stands.append(one)
             else:
                 self._unclaimed.append(one)
@@ -352,11 +372,12 @@ class Simulation:
         trouble = self.load_trouble.get(wanted.name) if self.random.random() < 0.5 else None
         self._strike(trouble)
         plan = self.plans[wanted.name]
+        poisons = {one.number * 1000: one.poison for one in self.scenario.arrivals if one.poison is not None}
         return FakeModel(
             plan.kind,
             threads=core.threads,
             speed=Speed(plan.run_s, plan.row_s, iter(lambda: 0.5 + self.random.random(), None)),
-            poisons={one.number * 1000: one.poison for one in self.scenario.arrivals if one.poison is not None},
+            poisons=poisons,
             slow_s=self.scenario.slow_s,
             obeys=plan.obeys,
         )

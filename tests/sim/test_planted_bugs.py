@@ -12,17 +12,20 @@ from typing import Any
 import pytest
 
 from shoal_server.admission.gate import Gate
-from shoal_server.batching import execution
+from shoal_server.batching import execution, sharer
+from shoal_server.batching.answer_cache import AnswerCache, KeptAnswer
 from shoal_server.batching.backlog import Backlog, _Lane
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.decision import Dispatch
 from shoal_server.batching.execution import BatchExecution, Control
+from shoal_server.batching.flight import Flight
 from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.parts import Part, Split
 from shoal_server.batching.precedence import Precedence
+from shoal_server.batching.sharer import Sharer
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.splitter import Splitter
-from shoal_server.batching.ticket import Origin, Ticket
+from shoal_server.batching.ticket import Origin, Outputs, Ticket
 from shoal_server.errors import Bound, DeadlineExceeded, Overloaded
 from shoal_server.lifecycle import desired as wanted
 from shoal_server.lifecycle.catalog import Catalog
@@ -36,12 +39,13 @@ from shoal_server.lifecycle.states import VersionState
 from shoal_server.lifecycle.turns import Turns
 from shoal_server.options import BatchingOptions, FairnessOptions
 from shoal_server.service import InferenceService
-from shoal_server.tensors.batch import WHOLE, assemble
+from shoal_server.tensors.batch import WHOLE, OutputBlock, assemble
+from shoal_testing.fake_model import Kind, signature
 from shoal_testing.fakes import FakeStore
 from shoal_testing.scenario import drawn
 from shoal_testing.simulation import simulate
 
-ENOUGH_SEEDS = 150
+ENOUGH_SEEDS = 200
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 PLANTS: dict[str, Plant] = {}
@@ -690,6 +694,64 @@ def the_next_part_never_comes(patch: pytest.MonkeyPatch) -> None:
 @planted
 def a_part_that_cannot_be_told_by_rows_is_answered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Part, "is_part", False)
+
+
+@planted
+def a_failure_is_shared(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Flight, "fail", lambda self, error, _outcome=None: [one.fail(error) for one in self.followers])
+
+
+@planted
+def who_joins_while_it_ends_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    original = Sharer._over
+
+    def hasty(self: Sharer, flight: Flight, now: float) -> None:
+        if flight.answer is not None:
+            flight.followers = [one for one in flight.followers if one.answered]
+        original(self, flight, now)
+
+    patch.setattr(Sharer, "_over", hasty)
+
+
+@planted
+def all_contents_are_alike(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sharer, "content_key", lambda _ticket: b"")
+
+
+@planted
+def failed_answers_are_kept(patch: pytest.MonkeyPatch) -> None:
+    original = Flight.fail
+
+    def kept(self: Flight, *rest: Any) -> bool:  # noqa: ANN401
+        blocks = tuple(OutputBlock(spec, (0, 1), b"") for spec in signature(Kind.ROWS).outputs)
+        self.kept = KeptAnswer(Outputs(Origin("m0", 1, 1), blocks, ()), 0)
+        return original(self, *rest)
+
+    patch.setattr(Flight, "fail", kept)
+
+
+@planted
+def another_version_s_answers_are_given(patch: pytest.MonkeyPatch) -> None:
+    everything = AnswerCache(1 << 20, 1e9)
+    patch.setattr(sharer, "AnswerCache", lambda *_: everything)
+    patch.setattr(AnswerCache, "clear", nothing)
+
+
+@planted
+def those_whose_answers_are_known_are_not_settled(patch: pytest.MonkeyPatch) -> None:
+    original = Sharer.answer_known
+
+    def unsettled(self: Sharer) -> None:
+        settled, self._settled = self._settled, nothing
+        original(self)
+        self._settled = settled
+
+    patch.setattr(Sharer, "answer_known", unsettled)
+
+
+@planted
+def who_must_wait_less_may_join(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Flight, "takes", lambda self, _ticket: bool(self._responder) and not self.deserted)
 
 
 @pytest.mark.parametrize("plant", PLANTS)

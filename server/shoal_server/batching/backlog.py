@@ -68,6 +68,9 @@ class Backlog(Generic[E]):
     def __len__(self) -> int:
         return len(self._line) + len(self._fresh)
 
+    def __contains__(self, entry: object) -> bool:
+        return entry in self._line or entry in self._fresh
+
     def offer(self, entry: E) -> None:
         """Add a request at the end of the line.
 

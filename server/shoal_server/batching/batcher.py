@@ -8,10 +8,12 @@ from shoal_server.batching.backlog import Backlog
 from shoal_server.batching.decision import Dispatch, TooLate, WakeAt
 from shoal_server.batching.execution import BatchExecution, Report, Runner
 from shoal_server.batching.executor import Executor
+from shoal_server.batching.flight import Flight
 from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.limit import AdaptiveLimit, LimitBounds
 from shoal_server.batching.outcome import Outcome
 from shoal_server.batching.running import Running
+from shoal_server.batching.sharer import Sharer
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.splitter import Splitter
 from shoal_server.batching.statistics import Statistics
@@ -58,7 +60,7 @@ class Batcher:
         self.origin = origin
         self.runner = runner
         self.options = options
-        self._answers = answers or AnswerOptions()
+        self._guarded = answers is not None and answers.nan_guard
         self.statistics = Statistics()
         self.batches = runner.signature.batched
         self.instances = instances
@@ -76,6 +78,9 @@ class Batcher:
         self._splitter = Splitter(
             self._backlog, self.forecast, options.max_rows, min(instances, slots.total), self._whole_over
         )
+        self._sharer: Sharer | None = None
+        if answers is not None and (answers.share_in_flight or answers.cache_bytes):
+            self._sharer = Sharer(answers, self._backlog, clock, self.statistics, settled)
         self._running: dict[Running, None] = {}
         self._hung_in_a_row = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -119,6 +124,8 @@ class Batcher:
         try:
             if ticket.rows > self.options.max_rows and ticket.key is not None:
                 self._splitter.offer(ticket)
+            elif self._sharer is not None:
+                self._sharer.offer(ticket)
             else:
                 self._backlog.offer(ticket)
         except Overloaded as error:
@@ -139,11 +146,15 @@ class Batcher:
         elif left:
             if self._splitter:
                 self._splitter.left(ticket, self._clock.monotonic())
+            if self._sharer is not None:
+                self._sharer.left(ticket, self._clock.monotonic())
             self._stop_deserted()
 
     def pump(self) -> None:
         """Let the backlog decide until it has nothing more to do now."""
         backlog, slots = self._backlog, self._slots
+        if self._sharer is not None:
+            self._sharer.answer_known()
         if not backlog:
             return  # as after most batches: worth a test of its own
         now = self._clock.monotonic()
@@ -172,7 +183,10 @@ class Batcher:
         now = self._clock.monotonic()
         tickets = self._backlog.drain()
         for ticket in tickets:
-            ticket.fail(error)
+            if isinstance(ticket, Flight):
+                ticket.fail_all(error)
+            else:
+                ticket.fail(error)
         self._unserved(tickets, now)
         self._splitter.fail_waiting(error, now)
 
@@ -180,6 +194,8 @@ class Batcher:
         """Stop the timers; nothing waits and nothing runs any more."""
         assert not self._backlog, "a batcher is closed when its last ticket is settled"
         self._slots.forget(self._slot_account)
+        if self._sharer is not None:
+            self._sharer.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -202,6 +218,8 @@ class Batcher:
         if self._splitter:
             tickets = self._splitter.ended(tickets, now)
             self._stop_deserted()
+        if self._sharer is not None:
+            tickets = self._sharer.ended(tickets, now)
         for ticket in tickets:
             self.statistics.failed(ticket, now)
         if tickets:
@@ -224,12 +242,14 @@ class Batcher:
                 running.work.control.stop()
 
     def _start(self, dispatch: Dispatch[Ticket], now: float) -> None:
-        work = BatchExecution(self.origin, self.runner, self.options, dispatch.entries, guarded=self._answers.nan_guard)
+        work = BatchExecution(self.origin, self.runner, self.options, dispatch.entries, guarded=self._guarded)
         for ticket in work.traced:
             assert ticket.trace is not None, "that is why it is among the traced"
             ticket.trace.dispatched = True
         if self._splitter:
             work.has_parts = self._splitter.dispatched(work.tickets, now)
+        if self._sharer is not None:
+            self._sharer.dispatched(work.tickets, now)
         self.statistics.dispatched(dispatch.rows, dispatch.reason)
         ends_s = self.forecast.started(now, dispatch.rows)
         running = Running(work, dispatch, now, ends_s, pressed=bool(self._backlog))
@@ -264,6 +284,8 @@ class Batcher:
         if self._splitter:
             tickets = self._splitter.ended(tickets, now)
             self._stop_deserted()
+        if self._sharer is not None:
+            tickets = self._sharer.ended(tickets, now)
         self.statistics.executed(tickets, report, running.dispatched_s, now)
         self.forecast.ended(now, running.ends_s, running.dispatch.rows, pressed=running.pressed)
         if running.work.traced:

@@ -18,7 +18,8 @@ class Measured:
     """Counts and histograms; durations in seconds.
 
     ``queue_s`` and ``request_s`` are of requests that were answered with results; ``batch_rows`` of all batches, and
-    the stages of the calls of the model that answered somebody.
+    the stages of the calls of the model that answered somebody. ``lookups`` are requests whose content was looked at:
+    hit, miss (of the cache), and shared (computed with another).
     """
 
     outcomes: Mapping[Outcome, int]
@@ -30,6 +31,7 @@ class Measured:
     input_s: Buckets
     infer_s: Buckets
     output_s: Buckets
+    lookups: Mapping[str, int]
 
     @property
     def is_empty(self) -> bool:
@@ -48,6 +50,7 @@ class Measured:
             self.input_s.plus(other.input_s),
             self.infer_s.plus(other.infer_s),
             self.output_s.plus(other.output_s),
+            _sum(self.lookups, other.lookups),
         )
 
 

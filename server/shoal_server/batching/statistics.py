@@ -52,7 +52,9 @@ class Statistics:
     ``inference_count`` counts rows and ``execution_count`` calls of the model, of answered requests only. ``stages``
     and ``queue`` count requests, as Triton does; ``batches`` maps rows per call to what such calls took, for the first
     ``MOST_SIZES`` numbers of rows that came.
-    ``last_inference_s`` is monotonic, 0 where there was none.
+    ``last_inference_s`` is monotonic, 0 where there was none. ``cache_hit`` are requests that an earlier answer was
+    given to, ``cache_miss`` those that a cache was asked for in vain, and ``shared`` those that were computed with
+    another of the same content.
 
     Beside Triton's terms stand those of ``Measured``.
     """
@@ -63,6 +65,9 @@ class Statistics:
     success: Total = field(default_factory=Total)
     fail: Total = field(default_factory=Total)
     queue: Total = field(default_factory=Total)
+    cache_hit: Total = field(default_factory=Total)
+    cache_miss: Total = field(default_factory=Total)
+    shared: int = 0
     stages: Stages = field(default_factory=Stages)
     batches: dict[int, Stages] = field(default_factory=dict)
     failures: Counter[Outcome] = field(default_factory=Counter)
@@ -141,4 +146,5 @@ class Statistics:
             self.input_s.read(),
             self.infer_s.read(),
             self.output_s.read(),
+            {"hit": self.cache_hit.count, "miss": self.cache_miss.count, "shared": self.shared},
         )

@@ -81,6 +81,8 @@ class ModelMethods:
                 compute_input=_duration(stages.compute_input),
                 compute_infer=_duration(stages.compute_infer),
                 compute_output=_duration(stages.compute_output),
+                cache_hit=_duration(statistics.cache_hit),
+                cache_miss=_duration(statistics.cache_miss),
             ),
             batch_stats=[_batch(rows, per_size) for rows, per_size in sorted(statistics.batches.items())],
         )

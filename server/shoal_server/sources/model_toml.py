@@ -115,6 +115,13 @@ class AnswersTable(_Table):
         description="'never' (default), 'auto' (batches have one size, unless answers turn out to be bit for bit the "
         "same in any) or 'always' (batches have one size)",
     )
+    share_in_flight: bool | None = Field(
+        None, description="true or false: whether equal requests under way at once are computed once (default false)"
+    )
+    cache_bytes: Annotated[int, Field(ge=0, le=1 << 50)] | None = Field(
+        None, description="bytes of memory for answers that are given again, >= 0 (default 0: none are)"
+    )
+    cache_ttl_s: Positive | None = Field(None, description="seconds for which an answer is given again (default 60)")
 
 
 class VersionsTable(_Table):

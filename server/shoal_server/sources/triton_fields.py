@@ -48,7 +48,7 @@ _IGNORED: Final = {
     "instance_group.gpus": "is ignored: models run on the CPU",
     "optimization.execution_accelerators.gpu_execution_accelerator": "is ignored: models run on the CPU",
     "model_transaction_policy.decoupled": "is ignored: an ONNX model gives one answer to a request",
-    "response_cache.enable": "is ignored: every answer is computed",
+    "response_cache.enable": "is ignored: [answers] cache_bytes in model.toml says how much is kept",
 }  # fmt: skip
 
 

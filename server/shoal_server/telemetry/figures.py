@@ -153,6 +153,14 @@ def _models(snapshot: Snapshot) -> Iterator[Figure]:
         lambda one: {bound.value: count for bound, count in one.measured.queue_refusals.items()},
     )
     yield figure(
+        "lookups",
+        Kind.COUNTER,
+        "{request}",
+        "Requests whose content was looked at, by whether an earlier answer or an execution under way was theirs.",
+        "shoal.lookup.result",
+        lambda one: {result: count for result, count in one.measured.lookups.items() if count},
+    )
+    yield figure(
         "request.duration",
         Kind.HISTOGRAM,
         "s",

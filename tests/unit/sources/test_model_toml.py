@@ -60,6 +60,9 @@ tuning_budget_s = 0.25
 [answers]
 nan_guard = true
 batch_invariant = "auto"
+share_in_flight = true
+cache_bytes = 1000
+cache_ttl_s = 1.5
 
 [versions]
 specific = [3, 1]
@@ -90,7 +93,13 @@ def test_every_option_reaches_the_settings(apply: Apply) -> None:
             tunes_delay=False,
         ),
         runtime=RuntimeOptions(instances=2, intra_op_threads=4, tuning_budget_s=0.25),
-        answers=AnswerOptions(nan_guard=True, batch_invariant=BatchInvariance.AUTO),
+        answers=AnswerOptions(
+            nan_guard=True,
+            batch_invariant=BatchInvariance.AUTO,
+            share_in_flight=True,
+            cache_bytes=1000,
+            cache_ttl_s=1.5,
+        ),
     )
 
 

@@ -187,7 +187,10 @@ def test_instances_are_the_sum_over_the_groups_that_run_on_the_cpu(read: Read, t
             "model_transaction_policy { decoupled: true }",
             "'model_transaction_policy.decoupled' is ignored: an ONNX model gives one answer to a request",
         ),
-        ("response_cache { enable: true }", "'response_cache.enable' is ignored: every answer is computed"),
+        (
+            "response_cache { enable: true }",
+            "'response_cache.enable' is ignored: [answers] cache_bytes in model.toml says how much is kept",
+        ),
         ("runtime: 'x.so'", "'runtime' is not supported and ignored"),
         (
             "cc_model_filenames { key: '7.5' value: 'x.onnx' }",
