@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
+use crate::body::Body;
 use crate::call::{Answer, CallShared};
 use crate::hub::{Command, ConnectionShared};
 use crate::inbox::{Event, Level};

@@ -5,8 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-
+use crate::body::Body;
 use crate::call::CallShared;
 use crate::signal::Signal;
 
@@ -19,11 +18,11 @@ pub enum Level {
 
 pub enum Event {
     /// A unary call with its whole message.
-    Call(Arc<CallShared>, Bytes),
+    Call(Arc<CallShared>, Body),
     /// The beginning of a stream.
     Stream(Arc<CallShared>),
     /// A stream's next message; None after its last.
-    Message(Arc<CallShared>, Option<Bytes>),
+    Message(Arc<CallShared>, Option<Body>),
     /// More of a stream's answers are on their way; how many, the call knows.
     Sent(Arc<CallShared>),
     /// Nobody waits for the answer any more: cancelled, disconnected or too late.

@@ -5,6 +5,7 @@
 #![warn(clippy::undocumented_unsafe_blocks)]
 #![cfg_attr(not(feature = "python"), allow(dead_code))]
 
+mod body;
 mod call;
 mod connection;
 mod generator;

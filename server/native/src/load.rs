@@ -344,7 +344,7 @@ pub(crate) async fn call(
         reader.push(chunk);
     }
     let answer = match reader.next() {
-        Ok(Some(message)) => message.body,
+        Ok(Some(message)) => message.body.whole(),
         _ => Bytes::new(),
     };
     let trailers = body.trailers().await?.unwrap_or_default();

@@ -1,10 +1,12 @@
 //! Length-prefixed messages out of DATA frames (gRPC over HTTP/2, "Length-Prefixed-Message").
 
+use std::collections::VecDeque;
 use std::io::Read;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
+use crate::body::{self, Body};
 use crate::status::{Failure, INTERNAL, RESOURCE_EXHAUSTED};
 
 pub const PREFIX_BYTES: usize = 5;
@@ -18,10 +20,10 @@ pub enum Encoding {
 }
 
 /// A message as it came; compressed ones are still to be inflated.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Message {
     pub compressed: bool,
-    pub body: Bytes,
+    pub body: Body,
 }
 
 /// Gathers frames until messages are whole. Holds no more than came, and refuses a message by its length alone.
@@ -29,24 +31,25 @@ pub struct Message {
 pub struct Reader {
     limit_bytes: usize,
     encoding: Encoding,
-    /// A frame that nothing stands before: messages in it are not copied.
-    frame: Bytes,
-    /// Otherwise everything is here, copied: many small frames would each keep a whole buffer of the socket alive.
-    gathered: BytesMut,
+    /// The frames as they came. Small ones but the first are copied into `tail`, as each keeps a whole buffer of the
+    /// socket alive.
+    frames: VecDeque<Bytes>,
+    /// What came after the frames.
+    tail: BytesMut,
+    held_bytes: usize,
 }
 
-/// Memory is taken for this many times what came, whatever length a message claims to have,
-const AHEAD: usize = 8;
-/// and for that much in any case.
-const LEAST_BYTES: usize = 1 << 14;
+/// Frames from here on stay as they came: what their buffer holds besides is a few times that at most.
+const LARGE_BYTES: usize = 1 << 13;
 
 impl Reader {
     pub fn new(limit_bytes: usize, encoding: Encoding) -> Self {
         Reader {
             limit_bytes,
             encoding,
-            frame: Bytes::new(),
-            gathered: BytesMut::new(),
+            frames: VecDeque::new(),
+            tail: BytesMut::new(),
+            held_bytes: 0,
         }
     }
 
@@ -55,31 +58,38 @@ impl Reader {
     }
 
     pub fn push(&mut self, chunk: Bytes) {
-        if self.is_empty() {
-            self.frame = chunk;
+        if chunk.is_empty() {
             return;
         }
-        let frame = std::mem::take(&mut self.frame);
-        self.make_room(&frame, chunk.len());
-        self.gathered.extend_from_slice(&frame);
-        self.gathered.extend_from_slice(&chunk);
+        let is_first = self.is_empty();
+        self.held_bytes += chunk.len();
+        if is_first {
+            self.frames.push_back(chunk);
+            return;
+        }
+        if self.tail.is_empty() && self.frames.len() == 1 && self.frames[0].len() < LARGE_BYTES {
+            self.tail.extend(self.frames.pop_front());
+        }
+        if chunk.len() < LARGE_BYTES {
+            self.tail.extend_from_slice(&chunk);
+            return;
+        }
+        self.end_tail();
+        self.frames.push_back(chunk);
     }
 
     /// Whether the bytes end between two messages.
     pub fn is_empty(&self) -> bool {
-        self.frame.is_empty() && self.gathered.is_empty()
+        self.held_bytes == 0
     }
 
     /// The next message if it is whole. An error ends the call; nothing can be read after it.
     pub fn next(&mut self) -> Result<Option<Message>, Failure> {
-        let held: &[u8] = if self.gathered.is_empty() {
-            &self.frame
-        } else {
-            &self.gathered
-        };
-        let Some((&[flag, a, b, c, d], rest)) = held.split_first_chunk::<PREFIX_BYTES>() else {
+        if self.held_bytes < PREFIX_BYTES {
             return Ok(None);
-        };
+        }
+        let mut bytes = self.frames.iter().flatten().chain(&self.tail).copied();
+        let [flag, a, b, c, d] = std::array::from_fn(|_| bytes.next().unwrap_or(0));
         let size = u32::from_be_bytes([a, b, c, d]) as usize;
         let compressed = match flag {
             0 => false,
@@ -95,36 +105,20 @@ impl Reader {
         if size > self.limit_bytes {
             return Err(too_large(size, self.limit_bytes));
         }
-        if rest.len() < size {
+        if self.held_bytes - PREFIX_BYTES < size {
             return Ok(None);
         }
-        let mut body = if self.gathered.is_empty() {
-            self.frame.split_to(PREFIX_BYTES + size)
-        } else {
-            self.gathered.split_to(PREFIX_BYTES + size).freeze()
-        };
-        body.advance(PREFIX_BYTES);
+        self.end_tail();
+        self.held_bytes -= PREFIX_BYTES + size;
+        body::split_front(&mut self.frames, PREFIX_BYTES);
+        let body = Body::of(body::split_front(&mut self.frames, size));
         Ok(Some(Message { compressed, body }))
     }
 
-    /// Takes memory for the message of which a part is there, in few steps and never for much more than came.
-    fn make_room(&mut self, frame: &[u8], more: usize) {
-        let coming = frame.len() + more;
-        if self.gathered.capacity() - self.gathered.len() >= coming {
-            return;
+    fn end_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.frames.push_back(std::mem::take(&mut self.tail).freeze());
         }
-        let begin: &[u8] = if self.gathered.is_empty() {
-            frame
-        } else {
-            &self.gathered
-        };
-        let claimed = match begin.first_chunk::<PREFIX_BYTES>() {
-            Some(&[_, a, b, c, d]) => u32::from_be_bytes([a, b, c, d]) as usize + PREFIX_BYTES,
-            None => 0,
-        };
-        let there = self.gathered.len() + coming;
-        let wanted = claimed.clamp(there, (there * AHEAD).max(LEAST_BYTES));
-        self.gathered.reserve(wanted - self.gathered.len());
     }
 }
 
@@ -188,7 +182,30 @@ mod tests {
         let mut reader = Reader::new(100, Encoding::Identity);
         reader.push(frame.clone());
         let message = reader.next().unwrap().unwrap();
-        assert_eq!(message.body.as_ptr(), frame[PREFIX_BYTES..].as_ptr());
+        assert_eq!(message.body.whole().as_ptr(), frame[PREFIX_BYTES..].as_ptr());
+        assert!(reader.is_empty());
+    }
+
+    #[test]
+    fn large_frames_of_a_message_are_not_copied_and_small_ones_share_a_buffer() {
+        let body: Vec<u8> = (0..3 * LARGE_BYTES).map(|at| at as u8).collect();
+        let wire = framed(&body);
+        let mut reader = Reader::new(1 << 20, Encoding::Identity);
+        let middle = LARGE_BYTES + 3..2 * LARGE_BYTES + 3;
+        for at in 0..middle.start {
+            reader.push(wire.slice(at..=at));
+        }
+        reader.push(wire.slice(middle.clone()));
+        for at in middle.end..wire.len() {
+            assert!(reader.next().unwrap().is_none());
+            reader.push(wire.slice(at..=at));
+        }
+        assert!(reader
+            .frames
+            .iter()
+            .any(|frame| frame.as_ptr() == wire[middle.start..].as_ptr()));
+        assert_eq!(reader.frames.len(), 2);
+        assert_eq!(&reader.next().unwrap().unwrap().body.whole()[..], &body[..]);
         assert!(reader.is_empty());
     }
 
@@ -227,14 +244,17 @@ mod tests {
         #[test]
         fn cutting_changes_nothing(
             bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..6),
+            large in 0..2 * LARGE_BYTES,
             junk in prop::collection::vec(any::<u8>(), 0..40),
-            cuts in prop::collection::vec(1usize..50, 1..60),
+            cuts in prop::collection::vec(prop_oneof![1usize..50, LARGE_BYTES - 9..LARGE_BYTES + 9], 1..60),
         ) {
+            let mut bodies = bodies;
+            bodies.push(vec![7; large]);
             let mut wire: Vec<u8> = bodies.iter().flat_map(|body| framed(body)).collect();
             wire.extend(&junk);
-            let mut whole = Reader::new(300, Encoding::Gzip);
+            let mut whole = Reader::new(2 * LARGE_BYTES, Encoding::Gzip);
             whole.push(Bytes::from(wire.clone()));
-            let mut cut = Reader::new(300, Encoding::Gzip);
+            let mut cut = Reader::new(2 * LARGE_BYTES, Encoding::Gzip);
             let (mut at, mut turn) = (0, 0);
             while at < wire.len() {
                 let end = (at + cuts[turn % cuts.len()]).min(wire.len());
@@ -242,12 +262,12 @@ mod tests {
                 (at, turn) = (end, turn + 1);
             }
             for body in &bodies {
-                prop_assert_eq!(&whole.next().unwrap().unwrap().body[..], &body[..]);
+                prop_assert_eq!(&whole.next().unwrap().unwrap().body.whole()[..], &body[..]);
             }
             let mut found = 0;
             while let Ok(Some(message)) = cut.next() {
                 if let Some(body) = bodies.get(found) {
-                    prop_assert_eq!(&message.body[..], &body[..]);
+                    prop_assert_eq!(&message.body.whole()[..], &body[..]);
                 }
                 found += 1;
             }

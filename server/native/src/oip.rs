@@ -36,15 +36,19 @@ pub struct Input<'m> {
     pub shape: Vec<i64>,
 }
 
-/// Cuts a request at its fields, without a look into them but for the id, which must be text.
-pub fn cut(message: &[u8]) -> Option<Pieces> {
+/// Cuts a request of `size` bytes at its fields, without a look into them but for the id, which must be text.
+///
+/// `message` is its beginning, in which all must lie but the elements of the last tensor.
+pub fn cut(message: &[u8], size: usize) -> Option<Pieces> {
     let mut pieces = Pieces::default();
     let (mut has_model, mut has_version, mut has_id) = (false, false, false);
-    let mut fields = Fields::new(message);
+    let mut fields = Fields { message, at: 0, size };
     while !fields.is_over() {
         let begin = fields.at;
         let (number, content) = fields.bytes()?;
         match number {
+            RAW if pieces.raw.len() < MOST_PARTS => pieces.raw.push(content),
+            _ if content.end > message.len() => return None,
             MODEL if !has_model => (has_model, pieces.model) = (true, content),
             VERSION if !has_version => (has_version, pieces.version) = (true, content),
             ID if !has_id => {
@@ -56,7 +60,6 @@ pub fn cut(message: &[u8]) -> Option<Pieces> {
             }
             INPUTS if pieces.inputs.len() < MOST_PARTS => pieces.inputs.push(content),
             OUTPUTS if pieces.outputs.len() < MOST_PARTS => pieces.outputs.push(content),
-            RAW if pieces.raw.len() < MOST_PARTS => pieces.raw.push(content),
             _ => return None,
         }
     }
@@ -77,6 +80,7 @@ pub fn input(message: &[u8]) -> Option<Input<'_>> {
                 let mut numbers = Fields {
                     message: &message[..packed.end],
                     at: packed.start,
+                    size: packed.end,
                 };
                 while !numbers.is_over() {
                     push(&mut shape, numbers.varint()?)?;
@@ -125,18 +129,24 @@ fn push(shape: &mut Vec<i64>, size: u64) -> Option<()> {
     Some(())
 }
 
+/// Fields of a message of `size` bytes, of which the beginning is there.
 struct Fields<'m> {
     message: &'m [u8],
     at: usize,
+    size: usize,
 }
 
 impl<'m> Fields<'m> {
     fn new(message: &'m [u8]) -> Self {
-        Fields { message, at: 0 }
+        Fields {
+            message,
+            at: 0,
+            size: message.len(),
+        }
     }
 
     fn is_over(&self) -> bool {
-        self.at >= self.message.len()
+        self.at >= self.size
     }
 
     /// The number and the wire type of the next field.
@@ -157,7 +167,7 @@ impl<'m> Fields<'m> {
     fn content(&mut self) -> Option<Range<usize>> {
         let size = usize::try_from(self.varint()?).ok()?;
         let end = self.at.checked_add(size)?;
-        if end > self.message.len() {
+        if end > self.size {
             return None;
         }
         let content = self.at..end;
@@ -210,10 +220,26 @@ mod tests {
         message
     }
 
+    fn whole(message: &[u8]) -> Option<Pieces> {
+        cut(message, message.len())
+    }
+
+    #[test]
+    fn of_the_last_tensors_elements_none_need_be_there() {
+        let message = request("me", &[7; 300]);
+        let elements = message.len() - 300;
+        for there in elements..=message.len() {
+            assert_eq!(cut(&message[..there], message.len()), whole(&message), "{there}");
+        }
+        for there in 0..elements {
+            assert_eq!(cut(&message[..there], message.len()), None, "{there}");
+        }
+    }
+
     #[test]
     fn a_plain_request_is_cut_at_its_fields() {
         let message = request("me", b"\0\0\0\0");
-        let pieces = cut(&message).unwrap();
+        let pieces = cut(&message, message.len()).unwrap();
         assert_eq!(&message[pieces.model.clone()], b"model");
         assert_eq!(&message[pieces.id.clone()], b"\x1a\x02me");
         assert_eq!(&message[pieces.raw[0].clone()], b"\0\0\0\0");
@@ -238,10 +264,14 @@ mod tests {
             ("a number", vec![0x08, 0x01]),
             ("cut off", vec![0x3a, 0x05, 0]),
         ] {
-            assert_eq!(cut(&[plain.clone(), more].concat()), None, "{what}");
+            assert_eq!(whole(&[plain.clone(), more].concat()), None, "{what}");
         }
-        assert_eq!(cut(&[field(3, b"\xff"), plain].concat()), None, "an id that is no text");
-        assert_eq!(cut(b""), None);
+        assert_eq!(
+            whole(&[field(3, b"\xff"), plain].concat()),
+            None,
+            "an id that is no text"
+        );
+        assert_eq!(whole(b""), None);
         assert_eq!(input(&field(5, b"")), None, "typed contents");
         assert_eq!(input(&field(1, &[b'a'; 257])), None, "a long name");
         assert_eq!(output(&field(2, b"")), None, "a parameter");
@@ -268,7 +298,7 @@ mod tests {
 
     /// Reads all there is; every piece must lie within the message.
     fn look(message: &[u8]) {
-        if let Some(pieces) = cut(message) {
+        if let Some(pieces) = whole(message) {
             for range in pieces.inputs.iter().chain(&pieces.outputs) {
                 let _ = input(&message[range.clone()]);
                 let _ = output(&message[range.clone()]);

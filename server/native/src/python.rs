@@ -1,5 +1,6 @@
 //! What Python imports. Everything here runs with the GIL held; nothing else in this crate needs it.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use rustls::ServerConfig;
 
+use crate::body::Body;
 use crate::call::{Answer, CallShared};
 use crate::inbox::{Event, Level};
 use crate::listener::{BoundSocket, Listener};
@@ -84,6 +86,17 @@ fn metadata_of<'py>(py: Python<'py>, call: &CallShared) -> PyResult<Bound<'py, P
     PyTuple::new(py, pairs)
 }
 
+/// A range of a message as an object of Python; the one copy on its way there.
+pub fn bytes_of<'py>(py: Python<'py>, body: &Body, range: Range<usize>) -> PyResult<Bound<'py, PyBytes>> {
+    match body.head().get(range.clone()) {
+        Some(bytes) => Ok(PyBytes::new(py, bytes)),
+        None => PyBytes::new_with(py, range.len(), |to| {
+            body.copy(range, to);
+            Ok(())
+        }),
+    }
+}
+
 fn answer(body: &Bound<'_, PyBytes>) -> Answer {
     let bytes = body.as_bytes();
     if bytes.len() <= Answer::SMALL_BYTES {
@@ -113,11 +126,11 @@ fn failure(status: u8, text: String, trailers: Option<&Bound<'_, PyAny>>) -> PyR
 pub struct Call {
     shared: Arc<CallShared>,
     application: Arc<Application>,
-    body: Bytes,
+    body: Body,
 }
 
 impl Call {
-    pub fn body(&self) -> &Bytes {
+    pub fn body(&self) -> &Body {
         &self.body
     }
 }
@@ -130,8 +143,8 @@ impl Call {
     }
 
     #[getter]
-    fn message<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.body)
+    fn message<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        bytes_of(py, &self.body, 0..self.body.len())
     }
 
     #[getter]
@@ -362,7 +375,10 @@ impl Transport {
                 }
                 Event::Message(shared, body) => {
                     if let Some(owner) = shared.with_owner(|owner| owner.map(|owner| owner.clone_ref(py))) {
-                        let message = body.as_ref().map(|body| PyBytes::new(py, body));
+                        let message = body
+                            .as_ref()
+                            .map(|body| bytes_of(py, body, 0..body.len()))
+                            .transpose()?;
                         rest.append((MESSAGE, owner, message))?;
                     }
                     if let Some(body) = body {

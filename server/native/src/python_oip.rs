@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
+use crate::body::Body;
 use crate::oip;
-use crate::python::Call;
+use crate::python::{bytes_of, Call};
 
 /// What is kept of forms seen before; a form is some hundred bytes.
 const MOST_FORMS: usize = 4096;
@@ -47,25 +50,30 @@ impl RequestReader {
         if let Ok(call) = call.cast::<Call>() {
             return self.pieces(py, call.get().body());
         }
-        let message = call.getattr(intern!(py, "message"))?;
-        self.pieces(py, message.cast::<PyBytes>()?.as_bytes())
+        let message: PyBackedBytes = call.getattr(intern!(py, "message"))?.cast_into::<PyBytes>()?.into();
+        self.pieces(py, &Bytes::from_owner(message).into())
     }
 }
 
 impl RequestReader {
-    fn pieces<'py>(&self, py: Python<'py>, message: &[u8]) -> PyResult<Option<Request<'py>>> {
-        let Some(pieces) = oip::cut(message) else {
-            return Ok(None);
+    fn pieces<'py>(&self, py: Python<'py>, body: &Body) -> PyResult<Option<Request<'py>>> {
+        let message = body.head();
+        let Some(pieces) = oip::cut(message, body.len()) else {
+            // It may be that it is plain, and that more than elements lies behind the first of its pieces.
+            return match message.len() < body.len() {
+                true => self.pieces(py, &body.whole().into()),
+                false => Ok(None),
+            };
         };
         let Some(form) = self.form(py, message, &pieces)? else {
             return Ok(None);
         };
         let id = PyBytes::new(py, &message[pieces.id]);
-        let raw = PyList::new(
-            py,
-            pieces.raw.into_iter().map(|range| PyBytes::new(py, &message[range])),
-        )?;
-        Ok(Some((form, id, raw, message.len())))
+        let raw = PyList::empty(py);
+        for range in pieces.raw {
+            raw.append(bytes_of(py, body, range)?)?;
+        }
+        Ok(Some((form, id, raw, body.len())))
     }
 
     fn form<'py>(

@@ -176,15 +176,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let encoding = call.reader.encoding();
         if message.body.len() <= INFLATE_HERE_BYTES && limit_bytes <= 1 << 26 {
             let packed_bytes = message.body.len();
-            return match message::inflate(&message.body, encoding, limit_bytes.min(INFLATE_HERE_BYTES * 32)) {
+            let packed = message.body.whole();
+            return match message::inflate(&packed, encoding, limit_bytes.min(INFLATE_HERE_BYTES * 32)) {
                 Ok(body) => self.inflated(call, packed_bytes, body),
                 Err(failure) if failure.status == status::RESOURCE_EXHAUSTED => {
-                    self.inflate_elsewhere(call, message.body, encoding, limit_bytes)
+                    self.inflate_elsewhere(call, message.body.whole(), encoding, limit_bytes)
                 }
                 Err(failure) => self.refuse(call, failure),
             };
         }
-        self.inflate_elsewhere(call, message.body, encoding, limit_bytes)
+        self.inflate_elsewhere(call, message.body.whole(), encoding, limit_bytes)
     }
 
     pub(super) fn inflate_elsewhere(
@@ -211,10 +212,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     pub(super) fn inflated(&mut self, call: &mut Call, packed_bytes: usize, body: Bytes) -> Step {
         call.shared.let_go(packed_bytes);
         call.shared.hold(body.len());
-        self.hand_over(call, body)
+        self.hand_over(call, body.into())
     }
 
-    pub(super) fn hand_over(&mut self, call: &mut Call, body: Bytes) -> Step {
+    pub(super) fn hand_over(&mut self, call: &mut Call, body: Body) -> Step {
         call.request_bytes += body.len();
         call.is_known = true;
         if call.kind == Kind::Stream {

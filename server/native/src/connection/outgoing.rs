@@ -49,7 +49,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     pub(super) fn hand_over_at(&mut self, place: usize, body: Bytes) {
         if let Some(mut call) = self.slots[place].call.take() {
-            let _ = self.hand_over(&mut call, body);
+            let _ = self.hand_over(&mut call, body.into());
             self.slots[place].call = Some(call);
             self.guarded(place, Self::advance);
         }

@@ -93,7 +93,7 @@ async fn a_call_is_handed_over_and_its_answer_sent() {
     let Event::Call(call, body) = rig.event().await else {
         panic!("a call was made");
     };
-    assert_eq!(&body[..], b"question");
+    assert_eq!(&body.whole()[..], b"question");
     call.reply(Answer::copy_of(b"answer"));
     call.reply(Answer::copy_of(b"another"));
     assert_eq!(status(response).await, ("0".into(), message::framed(b"answer")));
