@@ -176,8 +176,7 @@ class BatcherFactory:
         gate = self._gate
 
         def settled(tickets: Sequence[Ticket]) -> None:
-            for ticket in tickets:
-                gate.release(ticket.rows, ticket.size_bytes, ticket.caller)
+            gate.release_all(tickets)
             slot.release(len(tickets))
 
         batching, answers = slot.definition.batching, slot.definition.answers

@@ -1,7 +1,9 @@
 """The door: how much the server holds at once, over all models."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from shoal_server.admission.callers import Callers, Room
 from shoal_server.errors import Bound, Overloaded, Unavailable
@@ -16,6 +18,15 @@ class GateStatistics:
     rows: int
     size_bytes: int
     refused: int
+
+
+class Held(Protocol):
+    """What a request holds of the gate."""
+
+    rows: int
+    size_bytes: int
+    caller: str
+    """The account that ``admit`` returned."""
 
 
 class Gate:
@@ -84,6 +95,18 @@ class Gate:
         assert self.requests >= 0, "a permit is released once"
         if not self.requests and self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
+
+    def release_all(self, held: Sequence[Held]) -> None:
+        """Several that were let in have left."""
+        if self._callers is not None:
+            for one in held:
+                self.release(one.rows, one.size_bytes, one.caller)
+            return
+        self.requests -= len(held) - 1
+        first, *others = held
+        self.rows -= sum([one.rows for one in others])
+        self.size_bytes -= sum([one.size_bytes for one in others])
+        self.release(first.rows, first.size_bytes)
 
     def close(self) -> None:
         """Let nobody in from now on."""

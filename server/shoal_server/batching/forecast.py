@@ -119,9 +119,11 @@ class Forecast:
             Overloaded: those before it take too long.
         """
         left_s = answer_by_s - now
-        alone_s = self.execution_s(rows)
+        alone_s = self.cost.base_s + self.cost.cost_s * (self._padded(rows) if self._allowed_rows else rows)
         if alone_s > left_s:
             raise DeadlineExceeded(f"the deadline is in {_ms(left_s)}, and the model takes {_ms(alone_s)}")
+        if self._last_end_s is None and len(self._ends) < self._slots:
+            return  # a slot is free
         wait_s = self.wait_s(now, rows, ahead_rows)
         if wait_s <= 0.0:
             return

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 from shoal_server.batching.outcome import Outcome, outcome_of
 from shoal_server.errors import InternalError, ShoalError
 from shoal_server.events import Traced
 from shoal_server.tensors.batch import OutputBlock
 from shoal_server.tensors.spec import Checked, Shape, Value
+
+_OK: Final = Outcome.OK  # a member of an enum is a slow attribute before Python 3.12, and every request asks
 
 
 class Origin(NamedTuple):
@@ -125,7 +127,7 @@ class Ticket:
             self.outcome = Outcome.INTERNAL
             _fail(responder, InternalError(f"the answer could not be encoded: {error!r}"))
         else:
-            self.outcome = Outcome.OK
+            self.outcome = _OK
         return True
 
     def fail(self, error: ShoalError, outcome: Outcome | None = None) -> bool:

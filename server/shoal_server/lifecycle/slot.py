@@ -1,12 +1,14 @@
 """One load of one model version: its state, its engine, and the leases on it."""
 
 import asyncio
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from shoal_server.errors import ShoalError, Unavailable
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.lifecycle.ports import LoadedModel
 from shoal_server.lifecycle.states import TRANSITIONS, IllegalTransition, VersionState
+
+_READY: Final = VersionState.READY  # a member of an enum is a slow attribute before Python 3.12, and every request asks
 
 
 class Engine(Protocol):
@@ -88,7 +90,7 @@ class VersionSlot(Generic[G]):
         Raises:
             Unavailable: the version is not ready.
         """
-        if self.state is not VersionState.READY or self.engine is None:
+        if self.state is not _READY or self.engine is None:
             reason = f": {self.reason}" if self.reason else ""
             raise Unavailable(f"version {self.version} of model '{self.model}' is {self.state.value}{reason}")
         return self.engine

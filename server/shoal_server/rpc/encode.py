@@ -8,9 +8,10 @@ and serialising a message takes 2 us. The order of fields on the wire is free, a
 from typing import Final, NamedTuple
 
 from shoal.inference.grpc_service_pb2 import ModelInferResponse
-from shoal_server.batching.ticket import Outputs
+from shoal_server.batching.ticket import Origin, Outputs
 from shoal_server.rpc.wire import field_header
 from shoal_server.tensors.batch import OutputBlock
+from shoal_server.tensors.spec import Shape
 
 _ID: Final = ModelInferResponse.DESCRIPTOR.fields_by_name["id"].number
 _RAW: Final = ModelInferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number
@@ -29,6 +30,8 @@ class ResponseEncoder:
 
     def __init__(self) -> None:
         self._templates: dict[tuple[object, ...], _Template] = {}
+        # What the last answer was of: mostly the next is of the same batch and asks for the same.
+        self._last: tuple[tuple[Shape, ...], Origin, int, tuple[str, ...], _Template] | None = None
 
     def encode(self, outputs: Outputs, start: int, rows: int, own: bytes, names: tuple[str, ...]) -> bytes:
         """Return the answer of ``rows`` rows from ``start`` on.
@@ -36,10 +39,13 @@ class ResponseEncoder:
         ``own`` are the request's own fields of the answer, as ``id_field`` makes them; ``names`` are the outputs
         wanted, empty for all.
         """
-        key = (outputs.origin.uid, rows, names, outputs.form)
-        template = self._templates.get(key)
-        if template is None:
-            template = self._learn(key, outputs, rows, names)
+        origin, form = outputs.origin, outputs.form
+        last = self._last
+        if last is not None and last[0] is form and last[1] is origin and last[2] == rows and last[3] == names:
+            template = last[4]
+        else:
+            template = self._template(outputs, rows, names)
+            self._last = (form, origin, rows, names, template)
         parts: list[bytes | memoryview] = [template.head, own]
         blocks = outputs.blocks
         for index, header in zip(template.wanted, template.headers, strict=True):
@@ -48,7 +54,11 @@ class ResponseEncoder:
             parts.append(raw)
         return b"".join(parts)
 
-    def _learn(self, key: tuple[object, ...], outputs: Outputs, rows: int, names: tuple[str, ...]) -> _Template:
+    def _template(self, outputs: Outputs, rows: int, names: tuple[str, ...]) -> _Template:
+        key = (outputs.origin.uid, rows, names, outputs.form)
+        known = self._templates.get(key)
+        if known is not None:
+            return known
         positions = {block.name: index for index, block in enumerate(outputs.blocks)}
         wanted = tuple([positions[name] for name in names]) if names else tuple(range(len(outputs.blocks)))
         blocks = [outputs.blocks[index] for index in wanted]
