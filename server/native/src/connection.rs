@@ -29,7 +29,12 @@ use crate::{metadata, timeout};
 
 mod incoming;
 mod outgoing;
+mod request;
+mod slot;
 mod time;
+
+use request::{encoding, no_grpc};
+use slot::{Act, Call, Slot, SlotWaker, Step};
 
 /// Compressed messages up to here are inflated where they are read; larger ones would keep other connections waiting.
 const INFLATE_HERE_BYTES: usize = 1 << 13;
@@ -54,50 +59,6 @@ pub fn builder(limits: &Limits) -> h2::server::Builder {
         .max_pending_accept_reset_streams(2048)
         .max_local_error_reset_streams(Some(1024));
     builder
-}
-
-/// One call, as the connection sees it.
-struct Call {
-    shared: Arc<CallShared>,
-    kind: Kind,
-    began: Instant,
-    body: Option<RecvStream>,
-    reader: Reader,
-    respond: Option<SendResponse<Bytes>>,
-    send: Option<SendStream<Bytes>>,
-    /// What is still to be handed to HTTP/2; true behind the last piece of a message.
-    out: VecDeque<(Bytes, bool)>,
-    /// How it is to end, once `out` is empty: OK where there is no failure.
-    end: Option<Option<Box<Failure>>>,
-    /// Whether Python has heard of it.
-    is_known: bool,
-    has_message: bool,
-    is_inflating: bool,
-    is_paused: bool,
-    watched: Option<Instant>,
-    request_bytes: usize,
-    response_bytes: usize,
-}
-
-/// A place for a call; its waker serves all calls that have it one after the other.
-struct Slot {
-    waker: Waker,
-    call: Option<Box<Call>>,
-}
-
-struct SlotWaker {
-    connection: Arc<ConnectionShared>,
-    place: usize,
-}
-
-impl Wake for SlotWaker {
-    fn wake(self: Arc<Self>) {
-        self.connection.wake_call(self.place);
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.connection.wake_call(self.place);
-    }
 }
 
 /// A future that ends with the connection. When it is dropped, everybody under way has left.
@@ -313,35 +274,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 }
 
-enum Act {
-    Reply(Answer),
-    Send(Answer),
-    End(Option<Box<Failure>>),
-    Pull,
-    Inflated(Result<Bytes, Box<Failure>>),
-}
-
-/// What became of a call.
-enum Step {
-    Wait,
-    Over(u8),
-}
-
-impl Call {
-    fn enqueue(&mut self, answer: Answer) {
-        match answer {
-            Answer::Framed(bytes) => self.out.push_back((bytes, true)),
-            Answer::Bare(bytes) => {
-                let prefix = Bytes::copy_from_slice(&message::prefix(bytes.len()));
-                self.out.push_back((prefix, bytes.is_empty()));
-                if !bytes.is_empty() {
-                    self.out.push_back((bytes, true));
-                }
-            }
-        }
-    }
-}
-
 impl<T: AsyncRead + AsyncWrite + Unpin> Future for Connection<T> {
     type Output = ();
 
@@ -381,32 +313,6 @@ impl<T> Drop for Connection<T> {
             }
         }
         server.inbox.post_all(&mut self.events);
-    }
-}
-
-/// The HTTP status for what is no gRPC at all.
-fn no_grpc(method: &Method, headers: &HeaderMap) -> Option<StatusCode> {
-    if method != Method::POST {
-        return Some(StatusCode::METHOD_NOT_ALLOWED);
-    }
-    let kind = headers
-        .get(http::header::CONTENT_TYPE)
-        .map_or(&b""[..], |value| value.as_bytes());
-    let is_grpc = kind
-        .strip_prefix(b"application/grpc")
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')));
-    (!is_grpc).then_some(StatusCode::UNSUPPORTED_MEDIA_TYPE)
-}
-
-fn encoding(headers: &HeaderMap) -> Result<Encoding, String> {
-    match headers
-        .get("grpc-encoding")
-        .map_or(&b"identity"[..], |value| value.as_bytes())
-    {
-        b"identity" => Ok(Encoding::Identity),
-        b"gzip" => Ok(Encoding::Gzip),
-        b"deflate" => Ok(Encoding::Deflate),
-        name => Err(String::from_utf8_lossy(name).into_owned()),
     }
 }
 

@@ -20,7 +20,7 @@ use http::{HeaderValue, Request};
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
-use crate::load::{call, Answered, ClientTls, Target};
+use crate::client::{call, Answered, ClientTls, Target};
 use crate::message;
 use crate::pacer::Pacer;
 

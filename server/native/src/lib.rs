@@ -7,8 +7,10 @@
 
 mod body;
 mod call;
+mod client;
 mod connection;
 mod generator;
+mod greeting;
 mod hub;
 mod inbox;
 mod listener;
@@ -20,14 +22,9 @@ mod options;
 mod pacer;
 #[cfg(feature = "python")]
 mod python;
-#[cfg(feature = "python")]
-mod python_generator;
-#[cfg(feature = "python")]
-mod python_load;
-#[cfg(feature = "python")]
-mod python_oip;
 mod server;
 mod signal;
+mod socket;
 mod statistics;
 mod status;
 mod timeout;

@@ -1,105 +1,26 @@
-//! The listening socket, the I/O threads, and the way of a connection from its acceptance to its first frame.
+//! The I/O threads, and the acceptance of connections.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener, ToSocketAddrs};
-use std::os::unix::net::UnixListener as StdUnixListener;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::{Builder, Handle};
-use tokio_rustls::TlsAcceptor;
 
-use crate::connection::{self, Connection};
-use crate::hub::{ConnectionShared, Distribution, Hub};
+use crate::greeting::greet;
+use crate::hub::{Distribution, Hub};
 use crate::inbox::Level;
 use crate::server::{Phase, Place, ServerShared};
-use crate::tls::{self, Holder};
+use crate::socket::BoundSocket;
 
-const BACKLOG: i32 = 4096;
 /// How long no connection is accepted after that failed for want of file descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long nothing more is said of newcomers for whom there is no room: it may come and go many times a second.
 const SILENCE: Duration = Duration::from_secs(30);
-const UNIX: &str = "unix:";
-
-/// A bound socket that nobody serves yet.
-pub enum BoundSocket {
-    Tcp(StdTcpListener),
-    Unix(StdUnixListener, PathBuf),
-}
-
-impl BoundSocket {
-    /// Binds `HOST:PORT` or `unix:PATH`; with `reuse_port`, beside others that say so too.
-    pub fn new(address: &str, reuse_port: bool) -> io::Result<Self> {
-        if let Some(path) = address.strip_prefix(UNIX) {
-            let path = Path::new(path);
-            remove_stale(path)?;
-            let listener = StdUnixListener::bind(path)?;
-            listener.set_nonblocking(true)?;
-            return Ok(BoundSocket::Unix(listener, path.to_owned()));
-        }
-        let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
-        for address in address.to_socket_addrs()? {
-            match bind(address, reuse_port) {
-                Ok(listener) => return Ok(BoundSocket::Tcp(listener)),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    /// The port, 0 for a Unix socket.
-    pub fn port(&self) -> io::Result<u16> {
-        match self {
-            BoundSocket::Tcp(listener) => Ok(listener.local_addr()?.port()),
-            BoundSocket::Unix(..) => Ok(0),
-        }
-    }
-}
-
-impl Drop for BoundSocket {
-    fn drop(&mut self) {
-        if let BoundSocket::Unix(_, path) = self {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<StdTcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if reuse_port {
-        socket.set_reuse_port(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// A socket that a process left behind is in the way; one that is served, or any other file, stays.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::FileTypeExt;
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => {
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return Err(io::ErrorKind::AddrInUse.into());
-            }
-            std::fs::remove_file(path)
-        }
-        _ => Ok(()),
-    }
-}
 
 /// The threads that serve a bound socket, until `join`.
 pub struct Listener {
@@ -317,124 +238,5 @@ fn written(address: SocketAddr) -> String {
             Some(ip) => format!("ipv4:{ip}:{}", address.port()),
             None => format!("ipv6:{address}"),
         },
-    }
-}
-
-/// Shakes hands, within the time there is for it, and serves the connection until it ends.
-async fn greet<S>(stream: S, address: String, hub: Arc<Hub>, place: Place, tls: Option<Arc<ServerConfig>>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let server = place.server.clone();
-    let mut phase = server.phase.subscribe();
-    let shaking = tokio::time::timeout(server.limits.handshake, shake(stream, address, hub, place, tls));
-    let connection = tokio::select! {
-        _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
-        shaken = shaking => shaken.ok().flatten(),
-    };
-    if let Some(connection) = connection {
-        connection.await;
-    }
-}
-
-type Serving = Pin<Box<dyn std::future::Future<Output = ()> + Send>>;
-
-async fn shake<S>(
-    stream: S,
-    address: String,
-    hub: Arc<Hub>,
-    place: Place,
-    tls: Option<Arc<ServerConfig>>,
-) -> Option<Serving>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let has_read = Arc::new(AtomicBool::new(false));
-    let metered = Metered {
-        stream,
-        has_read: has_read.clone(),
-    };
-    let Some(config) = tls else {
-        return open(metered, address, None, hub, place, has_read).await;
-    };
-    let stream = TlsAcceptor::from(config).accept(metered).await.ok()?;
-    let (_, session) = stream.get_ref();
-    if session.alpn_protocol() != Some(b"h2") {
-        return None;
-    }
-    let holder = session
-        .peer_certificates()
-        .and_then(|chain| chain.first())
-        .and_then(|certificate| tls::holder(certificate));
-    open(stream, address, holder, hub, place, has_read).await
-}
-
-async fn open<S>(
-    stream: S,
-    address: String,
-    holder: Option<Holder>,
-    hub: Arc<Hub>,
-    place: Place,
-    has_read: Arc<AtomicBool>,
-) -> Option<Serving>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let server = place.server.clone();
-    let h2 = connection::builder(&server.limits).handshake(stream).await.ok()?;
-    let shared = Arc::new(ConnectionShared::new(
-        hub,
-        server.clone(),
-        place.number,
-        address,
-        holder,
-    ));
-    server.set_shared(&shared);
-    Some(Box::pin(Connection::new(h2, shared, place, has_read)))
-}
-
-/// A stream that notes whether anything was read.
-struct Metered<S> {
-    stream: S,
-    has_read: Arc<AtomicBool>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if read.is_ready() {
-            self.has_read.store(true, Ordering::Relaxed);
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -9,8 +9,8 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::client::ClientTls;
 use crate::generator::{Generator, Order};
-use crate::load::ClientTls;
 
 /// CA, certificate and key in PEM, and the name that the server's certificate is to have.
 type Tls = (Vec<u8>, Vec<u8>, Vec<u8>, String);

@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
+use super::call::{bytes_of, Call};
 use crate::body::Body;
 use crate::oip;
-use crate::python::{bytes_of, Call};
 
 /// What is kept of forms seen before; a form is some hundred bytes.
 const MOST_FORMS: usize = 4096;

@@ -7,7 +7,8 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::load::{run, ClientTls, Plan};
+use crate::client::ClientTls;
+use crate::load::{run, Plan};
 
 /// CA, certificate and key in PEM, and the name that the server's certificate is to have.
 type Tls = (Vec<u8>, Vec<u8>, Vec<u8>, String);

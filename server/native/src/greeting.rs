@@ -1,0 +1,135 @@
+//! The way of a connection from its acceptance to its first frame.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::TlsAcceptor;
+
+use crate::connection::{self, Connection};
+use crate::hub::{ConnectionShared, Hub};
+use crate::server::{Phase, Place};
+use crate::tls::{self, Holder};
+
+/// Shakes hands, within the time there is for it, and serves the connection until it ends.
+pub async fn greet<S>(stream: S, address: String, hub: Arc<Hub>, place: Place, tls: Option<Arc<ServerConfig>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let server = place.server.clone();
+    let mut phase = server.phase.subscribe();
+    let shaking = tokio::time::timeout(server.limits.handshake, shake(stream, address, hub, place, tls));
+    let connection = tokio::select! {
+        _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+        shaken = shaking => shaken.ok().flatten(),
+    };
+    if let Some(connection) = connection {
+        connection.await;
+    }
+}
+
+type Serving = Pin<Box<dyn std::future::Future<Output = ()> + Send>>;
+
+async fn shake<S>(
+    stream: S,
+    address: String,
+    hub: Arc<Hub>,
+    place: Place,
+    tls: Option<Arc<ServerConfig>>,
+) -> Option<Serving>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let has_read = Arc::new(AtomicBool::new(false));
+    let metered = Metered {
+        stream,
+        has_read: has_read.clone(),
+    };
+    let Some(config) = tls else {
+        return open(metered, address, None, hub, place, has_read).await;
+    };
+    let stream = TlsAcceptor::from(config).accept(metered).await.ok()?;
+    let (_, session) = stream.get_ref();
+    if session.alpn_protocol() != Some(b"h2") {
+        return None;
+    }
+    let holder = session
+        .peer_certificates()
+        .and_then(|chain| chain.first())
+        .and_then(|certificate| tls::holder(certificate));
+    open(stream, address, holder, hub, place, has_read).await
+}
+
+async fn open<S>(
+    stream: S,
+    address: String,
+    holder: Option<Holder>,
+    hub: Arc<Hub>,
+    place: Place,
+    has_read: Arc<AtomicBool>,
+) -> Option<Serving>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let server = place.server.clone();
+    let h2 = connection::builder(&server.limits).handshake(stream).await.ok()?;
+    let shared = Arc::new(ConnectionShared::new(
+        hub,
+        server.clone(),
+        place.number,
+        address,
+        holder,
+    ));
+    server.set_shared(&shared);
+    Some(Box::pin(Connection::new(h2, shared, place, has_read)))
+}
+
+/// A stream that notes whether anything was read.
+struct Metered<S> {
+    stream: S,
+    has_read: Arc<AtomicBool>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready() {
+            self.has_read.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
