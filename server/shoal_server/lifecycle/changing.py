@@ -230,7 +230,10 @@ class Changing(Generic[G]):
         return result
 
     async def _recorded(self, operation: Operation, change: _Change[G]) -> str:
-        """Record what is wanted, and look that it can still be had; return why it could not be recorded."""
+        """Record what is wanted, and look that it can still be had; return why it could not be recorded.
+
+        A slot that is kept warm is afterwards kept for good, unless this raises.
+        """
         model, slot = operation.request.model, change.slot
         before = self._keeper.entry(model).desired
         # Its time must not end between the record and the publishing: what is recorded would not come.
@@ -245,7 +248,6 @@ class Changing(Generic[G]):
         problem = self._lost(slot)
         if problem:
             await self._drop(slot, problem)
-            let_go()
             await self._record.put(model, before)
             raise Unavailable(problem)
         if remark:
@@ -258,8 +260,6 @@ class Changing(Generic[G]):
         with operation.step(StepKind.PUBLISH, slot.version if slot is not None else 0):
             if slot is not None and slot.state is VersionState.WARMING:
                 self._keeper.publish(slot)
-            elif slot is not None:
-                self._keeper.keep(slot)
             self._keeper.choose(model, change.desired, change.stand_in)
         versions = self._keeper.entry(model).versions
         there = [versions[number] for number in change.leaving if number in versions]

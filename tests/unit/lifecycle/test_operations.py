@@ -13,7 +13,7 @@ from shoal_server.lifecycle.desired import Desired
 from shoal_server.lifecycle.keys import MOST_KEYS
 from shoal_server.lifecycle.ports import FileDigest, ResidentMemory
 from shoal_server.lifecycle.progress import Result, StepKind
-from shoal_server.lifecycle.requests import Request, Rollback, SetLabel, Swap, Unload
+from shoal_server.lifecycle.requests import Load, Request, Rollback, SetLabel, Swap, Unload
 from shoal_server.lifecycle.states import VersionState
 from shoal_testing.fake_executor import FakeWorkers
 from shoal_testing.fakes import FakeStore, definition
@@ -217,5 +217,53 @@ def test_what_is_kept_warm_leaves_at_its_time_where_the_policy_cannot_be_followe
             await rig.manager.load("m")
         await asyncio.sleep(1)
         assert rig.states() == {1: "unloaded", 2: "ready", 3: "failed"}
+
+    run_manager(test, FIRST)
+
+
+def test_a_rollback_that_cannot_be_recorded_leaves_what_is_kept_warm_its_time() -> None:
+    store = FakeStore(required=True)
+
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        until_s = (await done(rig, Swap(model="m", version=2))).kept_until_s
+        await asyncio.sleep(KEEP_WARM_S / 2)
+        store.trouble, store.trouble_comes_late = "the disk is full", True
+        with pytest.raises(PreconditionFailed, match="the disk is full"):
+            await done(rig, Rollback(model="m"))
+        assert rig.slot("1").kept_until_s == pytest.approx(until_s)
+        await asyncio.sleep(KEEP_WARM_S)
+        assert rig.states() == {1: "unloaded", 2: "ready"}
+
+    run_manager(test, FIRST, store=store)
+
+
+def test_a_version_that_was_unloaded_stands_in_no_more_and_one_beside_it_changes_nothing() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        await done(rig, Swap(model="m", version=2))
+        swapped_to = rig.engines[-1]
+        await done(rig, Load(model="m", version=3))
+        await done(rig, Unload(model="m", version=3))
+        assert rig.manager.catalog.models["m"].stand_in == 1
+        await done(rig, Unload(model="m", version=1))
+        await done(rig, Load(model="m", version=1))
+        swapped_to.broken("it hangs")
+        with pytest.raises(Unavailable, match="no ready version"):
+            rig.slot()
+
+    run_manager(test, FIRST)
+
+
+def test_a_swap_to_the_version_that_stands_in_makes_it_the_wanted_one() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        await done(rig, Swap(model="m", version=2))
+        rig.engines[-1].broken("it hangs")
+        result = await done(rig, Swap(model="m", version=1))
+        assert (result.before, result.after, result.changed) == (1, 1, True)
+        assert rig.store.desired == {"m": Desired((1,), 1)}
+        await asyncio.sleep(2 * KEEP_WARM_S)
+        assert rig.states() == {1: "ready", 2: "unloaded"}
 
     run_manager(test, FIRST)
