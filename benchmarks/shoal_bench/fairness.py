@@ -21,6 +21,7 @@ from typing import Any, Final
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_bench.arrivals import Poisson
 from shoal_bench.engines import engine_named
+from shoal_bench.lateness import starved_line
 from shoal_bench.models import write_models
 from shoal_bench.order import Closed, EngineError, Load, Order, Payload
 from shoal_bench.payloads import made_up
@@ -29,7 +30,7 @@ from shoal_bench.scenario import Request
 from shoal_bench.secure import Tls
 from shoal_bench.tally import Tally
 from shoal_bench.target import INFER, Target, TargetError
-from shoal_bench.watched import ServerFailed, own_server
+from shoal_bench.watched import ServerFailed, WatchedProcess, own_server
 
 _MODEL: Final = "medium"
 _QUIET, _OTHER = "quiet", "other"
@@ -44,13 +45,17 @@ _OPTIONS: Final = f"[batching]\npriority_levels = {_LEVELS}\naging_ms = {_AGING_
 
 @dataclass(slots=True)
 class Figures:
-    """All rounds together. ``beside``: the quiet caller's calls, by what the other did; ``levels``: by priority."""
+    """All rounds together. ``beside``: the quiet caller's calls, by what the other did; ``levels``: by priority.
+
+    ``starved``: of the time in which the server's threads could run, the share in which they had no CPU, by round.
+    """
 
     capacity_per_s: list[float] = field(default_factory=list)
     beside: dict[str, Tally] = field(default_factory=dict)
     others: dict[str, Tally] = field(default_factory=dict)
     ratios: list[float] = field(default_factory=list)
     levels: Tally = field(default_factory=Tally)
+    starved: list[float] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return them as a record holds them."""
@@ -59,13 +64,15 @@ class Figures:
             "quiet": {name: tally.to_json() for name, tally in self.beside.items()},
             "other": {name: tally.to_json() for name, tally in self.others.items()},
             "priorities": self.levels.to_json(),
+            "starved": self.starved,
         }
 
 
 class Bench:
     """A server, and callers with certificates of their own."""
 
-    def __init__(self, address: str, secrets: Path) -> None:
+    def __init__(self, process: WatchedProcess, address: str, secrets: Path) -> None:
+        self._process = process
         self._address = address
         self._tls = {name: _tls(secrets, name) for name in (_QUIET, _OTHER)}
         with Target(address, tls=self._tls[_QUIET]) as target:
@@ -78,6 +85,7 @@ class Bench:
         if not capacity:
             raise TargetError("no call succeeded in the closed loop that asks for the capacity")
         figures.capacity_per_s.append(capacity)
+        cpu_s, waited_s = self._process.cpu_s(), self._process.waited_s()
         p99s = {}
         loads = {"alone": 0.0, "its share": 0.5, "a flood": 3.0}
         for name, times in loads.items():
@@ -88,6 +96,8 @@ class Bench:
                 if other is not None:
                     figures.others.setdefault(name, Tally()).then(other.result())
                 p99s[name] = quiet.result().latencies.percentile_s(0.99)
+        used_s, waited_s = self._process.cpu_s() - cpu_s, self._process.waited_s() - waited_s
+        figures.starved.append(waited_s / max(used_s + waited_s, 1e-9))
         figures.ratios.append(p99s["a flood"] / max(p99s["its share"], 1e-6))
         figures.levels.then(self._seen(_OTHER, Poisson(1.5 * capacity), seed, seconds, self._of_levels(), whole=True))
 
@@ -155,8 +165,8 @@ def served() -> Iterator[Bench]:
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command line
         own = {"tls-certificate": "server.pem", "tls-key": "server.key", "tls-client-ca": "ca.pem"}
         flags = [f"--{flag}={secrets / file}" for flag, file in own.items()]
-        with own_server(models, *flags, "--callers-by", "identity") as (_process, address):
-            yield Bench(address, secrets)
+        with own_server(models, *flags, "--callers-by", "identity") as (process, address):
+            yield Bench(process, address, secrets)
 
 
 def lines(figures: Figures) -> list[str]:
@@ -174,6 +184,8 @@ def lines(figures: Figures) -> list[str]:
     if {"its share", "a flood"} <= set(figures.beside):
         p99s = [figures.beside[name].latencies.percentile_s(0.99) for name in ("its share", "a flood")]
         moved = p99s[1] / max(p99s[0], 1e-6)
+        if line := starved_line(max(figures.starved)):
+            found.append(line)
         found.append(
             f"the quiet caller's p99 beside a flood, over that beside its share: {moved:.2f} over all rounds "
             f"({min(figures.ratios):.2f} to {max(figures.ratios):.2f} by round); "

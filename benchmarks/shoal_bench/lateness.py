@@ -14,6 +14,20 @@ _GRAIN_S: Final = ((0.5, 0.001), (0.99, 0.002))
 _BUSY: Final = 0.90
 
 
+STARVED: Final = 0.40
+"""From which share on a server that had no CPU was not itself measured. Its own threads share the CPUs, too."""
+
+
+def starved_line(share: float) -> str:
+    """Return what is to be said where a server had no CPU for that share of the time in which it could run."""
+    if share <= STARVED:
+        return ""
+    return (
+        f"THE MACHINE WAS BUSY: a server had no CPU for {share:.0%} of the time in which it could run, so the figures "
+        "are not its own"
+    )
+
+
 def generator_limit(tally: Tally, processes: int) -> str:
     """Return why the generator was the limit; an empty text where it was not."""
     if tally.statuses[NOT_SENT]:

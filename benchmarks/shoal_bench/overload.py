@@ -20,6 +20,7 @@ from typing import Final
 
 from shoal_bench.arrivals import Burst, Poisson
 from shoal_bench.engines import engine_named
+from shoal_bench.lateness import starved_line
 from shoal_bench.order import Closed, Engine, EngineError, Load, Order, Payload
 from shoal_bench.payloads import made_up
 from shoal_bench.peers.start import peer, version_of
@@ -38,7 +39,6 @@ _PIECE_S: Final = 0.25
 _BACK_WITHIN_S: Final = 1.0
 _AFTER_S: Final = 3.0
 _OURS: Final = "shoal"
-_STARVED: Final = 0.40  # of its own threads, two or three share a CPU with each other and with the generator
 _HEAD: Final = (
     "| server | capacity/s | goodput/s | over peak | wasted | refused, expired | refusals p50, p99 ms "
     "| p99 before, after ms | CPU us/call |"
@@ -232,11 +232,8 @@ def lines(rounds: Sequence[Mapping[str, Course]]) -> list[str]:
             f"| {middle(lambda c: c.cpu_us_per_call, '.0f')} |"
         )
     starved = max(one[name].starved for one in rounds for name in one)
-    if starved > _STARVED:
-        found.append(
-            f"THE MACHINE WAS BUSY: a server had no CPU for {starved:.0%} of the time in which it could run, so the "
-            "figures are not its own"
-        )
+    if line := starved_line(starved):
+        found.append(line)
     for promise in PROMISES:
         values = [value for one in rounds if (value := promise.read(one[_OURS])) is not None]
         if not values:

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from shoal_bench.histogram import Durations
-from shoal_bench.lateness import generator_limit
+from shoal_bench.lateness import generator_limit, starved_line
 from shoal_bench.tally import NOT_SENT, OK, Tally
 
 
@@ -34,3 +34,8 @@ def test_the_generator_says_when_it_was_the_limit(measured: Tally, words: str) -
 
 def test_of_a_run_without_an_answer_nothing_is_said_of_the_generator() -> None:
     assert generator_limit(Tally(1.0, Counter({"UNAVAILABLE": 5})), 2) == ""
+
+
+def test_a_machine_that_was_busy_is_named() -> None:
+    assert not starved_line(0.1)
+    assert "a server had no CPU for 80% of the time" in starved_line(0.8)
