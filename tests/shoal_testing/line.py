@@ -10,13 +10,6 @@ from shoal_server.batching.parts import Part
 from shoal_server.batching.ticket import Ticket
 
 
-def asked_by(ticket: Ticket) -> list[Ticket]:
-    """Return the tickets of the callers for whom one stands in the line."""
-    if isinstance(ticket, Flight):
-        return list(ticket.followers)
-    return [ticket.split.ticket] if isinstance(ticket, Part) else [ticket]
-
-
 @dataclass(eq=False)
 class Standing:
     """A ticket that stands, or stood, in a line."""
@@ -29,16 +22,27 @@ class Standing:
     late: bool = False
     """Whether it stands there in the place of what stood there before."""
 
+    def __post_init__(self) -> None:
+        self.flight = self.ticket if isinstance(self.ticket, Flight) else None
+        part = self.ticket if isinstance(self.ticket, Part) else None
+        self.number = part.number if part else 0
+        self.stands_in = bool(part or self.flight)
+        self._asker = [part.split.ticket if part else self.ticket]
+
+    @property
+    def askers(self) -> list[Ticket]:
+        """The tickets of the callers for whom it stands in the line."""
+        return self._asker if self.flight is None else self.flight.followers
+
     @property
     def waits(self) -> bool:
         """Whether it should be there: who stands for somebody else stays until his batcher hears what became of him."""
-        gone = self.removed if isinstance(self.ticket, Part | Flight) else self.ticket.answered
-        return self.submitted_s is None and not gone
+        return self.submitted_s is None and not (self.removed if self.stands_in else self.ticket.answered)
 
     @property
     def is_bounded(self) -> bool:
         """Whether it was let in by itself, and so is within the line's bounds."""
-        return not self.late and not (isinstance(self.ticket, Part) and self.ticket.number)
+        return not self.late and not self.number
 
 
 class Lines:
@@ -51,7 +55,9 @@ class Lines:
 
     def of(self, batcher: Batcher, leaving: Collection[Standing] = ()) -> list[Standing]:
         """Return those that wait, in order of arrival, and those that are just ``leaving``."""
-        line = self._lines[batcher] = [one for one in self._lines.get(batcher, ()) if one.waits or one in leaving]
+        if not self._lines.get(batcher):
+            return []
+        line = self._lines[batcher] = [one for one in self._lines[batcher] if one.waits or one in leaving]
         return line
 
     def watch(self, batcher: Batcher) -> None:

@@ -6,6 +6,7 @@ answered exactly once with what is theirs, nobody who left the line was computed
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -14,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 
 from shoal_server.batching.batcher import Batcher
-from shoal_server.batching.flight import Flight
 from shoal_server.batching.ticket import Ticket
 from shoal_server.errors import (
     Conflict,
@@ -38,7 +38,7 @@ from shoal_testing.expected_refusal import answering, core_bounds, named, priori
 from shoal_testing.fake_executor import void
 from shoal_testing.fake_model import FakeModel, Kind, Speed
 from shoal_testing.fakes import FakeStore, definition, tensor
-from shoal_testing.line import Lines, Standing, asked_by
+from shoal_testing.line import Lines, Standing
 from shoal_testing.naive_order import NaiveOrder
 from shoal_testing.scenario import (
     BIAS,
@@ -102,6 +102,8 @@ class Simulation:
         self.random = Random(scenario.seed)
         self.plans = {plan.name: plan for plan in scenario.models}
         self.requests: list[Tracked] = []
+        self.askers = Counter(one.number for one in scenario.arrivals)
+        """How many ask for the same content."""
         self.by_ticket: dict[Ticket, Tracked] = {}
         self.lines = Lines(self._stood)
         self.batches: dict[Standing, Sequence[Standing]] = {}
@@ -118,6 +120,7 @@ class Simulation:
         self.load_trouble: dict[str, Change] = {}
         self.operators: list[asyncio.Task[None]] = []
         self.closing = False
+        self.events_seen = 0
         self.served: set[str] = set()
         """Models that serve and have no reason to stop."""
         self.tolerance_s = scenario.tick_s + (2 * TURN_S if scenario.tick_s else 1e-9)
@@ -171,7 +174,7 @@ class Simulation:
     def held(self) -> list[Tracked]:
         """Return the requests that are inside."""
         standing = [one for batcher in self.core.batchers for one in self.lines.of(batcher)] + self.flying
-        tickets = dict.fromkeys(ticket for one in standing for ticket in asked_by(one.ticket))
+        tickets = dict.fromkeys(ticket for one in standing for ticket in one.askers)
         return [self.by_ticket[ticket] for ticket in tickets] + self.known
 
     def order(self, batcher: Batcher) -> NaiveOrder[Ticket]:
@@ -193,25 +196,30 @@ class Simulation:
     def check_instant(self) -> None:
         """Hold what is true now against what must be."""
         core, now = self.core, self.core.loop.time()
-        broken = [event.model for event in core.events.of(VersionChanged) if event.state == "draining" and event.reason]
-        self.served.difference_update(broken)
+        for event in core.events.events[self.events_seen :]:
+            if isinstance(event, VersionChanged) and event.state == "draining" and event.reason:
+                self.served.discard(event.model)
+        self.events_seen = len(core.events.events)
         for model in self.served:
             assert answering(core.manager.catalog.models[model]), f"{model} was lost in a swap"
         for model, entry in core.manager.catalog.models.items():
             if core.manager.turns.running(model) is None:
                 self._check_wanted(model, entry, now)
         held = self.held()
+        leases = Counter(one.batcher for one in held)
+        running = 0
         for batcher, slot in zip(core.batchers, core.versions, strict=True):
             line = self.lines.of(batcher)
             assert batcher.waiting == len(line), f"{batcher} and {len(line)} wait"
-            assert slot.leases == sum(one.batcher is batcher for one in held), f"{slot}: lost a lease"
+            assert slot.leases == leases[batcher], f"{slot}: lost a lease"
             assert batcher.running <= batcher.instances, f"{batcher}: more than its instances"
-            self._check_line(batcher, line, now)
+            running += batcher.running
+            if line:
+                self._check_line(batcher, line, now)
         figures = (len(held), sum(one.ticket.rows for one in held), sum(one.arrival.size_bytes for one in held))
         assert (core.gate.requests, core.gate.rows, core.gate.size_bytes) == figures, f"{core.gate}, held: {figures}"
         bounds = core_bounds(self.scenario)
         assert len(held) <= 1 or all(figure <= bound for figure, bound in zip(figures, bounds, strict=True)), core.gate
-        running = sum(batcher.running for batcher in core.batchers)
         assert core.slots.total - core.slots.free == running == len(core.executor.executions), core.slots
 
     def _check_wanted(self, model: str, entry: ModelEntry[Batcher], now: float) -> None:
@@ -231,13 +239,13 @@ class Simulation:
         assert len(bounded) <= 1 or all(figure <= bound for figure, bound in zip(figures, bounds, strict=True)), batcher
         for one in line:
             assert one.ticket.deadline_s > now - self.tolerance_s, f"{one} waits beyond its deadline"
-            askers = [self.by_ticket[ticket] for ticket in asked_by(one.ticket)]
+            askers = [self.by_ticket[ticket] for ticket in one.askers]
             waited_for = any(asker.left_s is None or asker.sent.responder.answers for asker in askers)
             assert waited_for, f"{one} waits for nobody"
-            if isinstance(one.ticket, Flight) and not one.late:
+            if one.flight is not None and not one.late:
                 overdue = [asker for asker in askers if asker.ticket.deadline_s <= now - self.tolerance_s]
                 assert not overdue, f"{overdue} wait beyond their deadlines with {one}"
-        if line and self.core.slots.free and batcher.running < batcher.instances:
+        if self.core.slots.free and batcher.running < batcher.instances:
             lanes: dict[object, int] = {}
             for one in line:
                 lanes[one.ticket.key] = lanes.get(one.ticket.key, 0) + one.ticket.rows
@@ -311,7 +319,7 @@ class Simulation:
         one.stands += self._unclaimed
         self._unclaimed.clear()
         if joins:
-            one.stands += [other for other in self.lines.known.values() if one.ticket in asked_by(other.ticket)]
+            one.stands += [other for other in self.lines.known.values() if one.ticket in other.askers]
             self.known += [] if one.stands else [one]
         if arrival.cancel_after_s == 0.0:
             self._leave(one)
@@ -322,7 +330,7 @@ class Simulation:
         """Somebody came into a line."""
         one.since_s = self.core.loop.time()
         self.order(one.batcher).arrive(one.ticket, [other.ticket for other in self.lines.of(one.batcher)])
-        for ticket in asked_by(one.ticket):
+        for ticket in one.askers:
             if ticket in self.by_ticket:
                 one.late = True
                 self.by_ticket[ticket].stands.append(one)

@@ -7,7 +7,6 @@ import numpy as np
 from shoal_server.errors import DeadlineExceeded, ExecutionFailed, InternalError, Unavailable
 from shoal_server.events import ExecutionAbandoned
 from shoal_testing.fake_model import FakeModel, Kind, Poison, decoded, number_of
-from shoal_testing.line import asked_by
 from shoal_testing.scenario import BIAS
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def judge(simulation: "Simulation") -> None:
 
 def _judge_request(simulation: "Simulation", one: "Tracked", seen: set[int], models: dict[int, FakeModel]) -> None:
     own = {number_of(cell) for cell in one.cells[:, 0]} if one.cells.size else set()
-    if sum(other.arrival.number == one.arrival.number for other in simulation.requests) > 1:
+    if simulation.askers[one.arrival.number] > 1:
         own = set()  # others asked for the same, so whether it was computed says nothing
     answers = one.sent.responder.answers
     if one.batcher is None:
@@ -103,7 +102,11 @@ def _judge_error(simulation: "Simulation", one: "Tracked", error: Exception, at_
             least_s = min(stands.ticket.answer_by_s for stands in one.stands)
             assert least_s < at_s + one.least_s + 1e-9, f"{what} at {at_s}, {one.ticket!r}"
             return
-        due_s = [max(place.ticket.deadline_s, place.since_s) for place in one.stands if place.submitted_s is None]
+        due_s = [
+            max((place.ticket if place.flight is None else one.ticket).deadline_s, place.since_s)
+            for place in one.stands
+            if place.submitted_s is None
+        ]
         assert any(abs(at_s - by_s) <= simulation.tolerance_s for by_s in due_s), f"{what} at {at_s}, {one.ticket!r}"
     elif isinstance(error, Unavailable):
         assert one.has_waited, what
@@ -125,7 +128,7 @@ def _judge_error(simulation: "Simulation", one: "Tracked", error: Exception, at_
                 simulation.by_ticket[asking].arrival.poison in {Poison.HANG, Poison.SLOW}
                 for stands in hung
                 for member in simulation.batches[stands]
-                for asking in asked_by(member.ticket)
+                for asking in member.askers
             ), what
             assert simulation.core.events.of(ExecutionAbandoned), what
         elif "own signature" in str(error):

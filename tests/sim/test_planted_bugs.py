@@ -754,6 +754,7 @@ def who_must_wait_less_may_join(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Flight, "takes", lambda self, _ticket: bool(self._responder) and not self.deserted)
 
 
+@pytest.mark.timeout(60)  # five seconds for all seeds, on a machine that has nothing else to do
 @pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_bug_is_found(
     plant: str, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]

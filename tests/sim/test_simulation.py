@@ -45,7 +45,8 @@ def test_the_scenarios_reach_everything_that_can_become_of_a_request() -> None:
     for seed in range(60):
         for one in simulate(drawn(seed)).requests:
             error = one.sent.refusal or next((answer.error for answer in one.sent.responder.answers), None)
-            where = "refused" if one.batcher is None else "waiting" if one.submitted_s is None else "running"
+            waited = "waiting" if one.stands else "known"
+            where = "refused" if one.batcher is None else waited if one.submitted_s is None else "running"
             what = type(error).__name__ if error else "ok" if one.sent.responder.answers else "left"
             became.add(f"{where}: {what}")
     assert became == {
@@ -57,6 +58,9 @@ def test_the_scenarios_reach_everything_that_can_become_of_a_request() -> None:
         "waiting: DeadlineExceeded",
         "waiting: Unavailable",
         "waiting: left",
+        "known: ok",  # from the cache
+        "known: left",
+        "known: InternalError",
         "running: left",
         "running: DeadlineExceeded",  # in parts, of which some had run
         "running: ok",
