@@ -202,6 +202,17 @@ LONG := --override-ini faulthandler_timeout=0 --timeout 0
 sim-long: $(READY)  ## many more seeds of the simulation and the state machines
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m slow $(LONG) tests/sim tests/property $(PYTEST_ARGS)
 
+SEEDS ?= 10000
+START ?= 0
+
+.PHONY: sim-seeds
+sim-seeds: $(READY)  ## play SEEDS (10000) scenarios of the simulation on all processors, from START (0) on
+	@cd tests && ../$(BIN)/python -m shoal_testing.simulate --seeds $(SEEDS) --start $(START)
+
+.PHONY: sim-million
+sim-million:  ## the same with a million seeds; hours on two processors
+	@$(MAKE) sim-seeds SEEDS=1000000
+
 .PHONY: fuzz-long
 fuzz-long: $(READY)  ## many more inputs for the fuzzers
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m slow $(LONG) tests/fuzz $(PYTEST_ARGS)

@@ -69,9 +69,13 @@ def test_the_scenarios_reach_everything_that_can_become_of_a_request() -> None:
     }
 
 
-def test_the_command_plays_seeds_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["--seeds", "2", "--start", "5"]) == 0
-    assert "2 seeds, " in capsys.readouterr().out
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_the_command_plays_seeds_and_says_so(
+    processes: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "SHARD", 2)
+    assert command.main(["--seeds", "5", "--start", "5", "--processes", processes]) == 0
+    assert capsys.readouterr().out.startswith("5 seeds, ")
 
 
 def test_the_command_names_the_seed_that_fails(
@@ -84,8 +88,9 @@ def test_the_command_names_the_seed_that_fails(
 
     monkeypatch.setattr(command, "simulate", failing_at_6)
     monkeypatch.setattr(command, "REPORT_EVERY_S", 0.0)
-    assert command.main(["--seeds", "5", "--start", "5"]) == 1
-    assert capsys.readouterr().out.splitlines() == [
-        f"1 of 5 seeds, {len(drawn(5).arrivals)} requests",
-        "seed 6 failed; repeat with --start 6 --seeds 1",
-    ]
+    monkeypatch.setattr(command, "SHARD", 1)
+    assert command.main(["--seeds", "5", "--start", "5", "--processes", "1"]) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0].startswith(f"1 of 5 seeds, {len(drawn(5).arrivals)} requests, ")
+    assert said.out.splitlines()[1:] == ["seed 6 failed; repeat with --start 6 --seeds 1"]
+    assert "AssertionError: found" in said.err
