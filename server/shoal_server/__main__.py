@@ -20,6 +20,12 @@ def main() -> None:
         exit_code: int = import_module("shoal_server.cli.root").run(sys.argv[1:])
     except KeyboardInterrupt:
         exit_code = INTERRUPTED
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0].startswith("shoal"):
+            raise  # a bug of ours
+        # Without extras only the client is installed; the command is there all the same.
+        sys.stderr.write(f"shoal: the command needs {error.name}: pip install 'shoal[server]'\n")
+        exit_code = 1
     sys.exit(exit_code)
 
 
