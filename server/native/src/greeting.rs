@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection::{self, Connection};
@@ -15,11 +16,32 @@ use crate::hub::{ConnectionShared, Hub};
 use crate::server::{Phase, Place};
 use crate::tls::{self, Holder};
 
+/// A stream as accepted.
+pub trait Arrival: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Ready once the peer has said something, or has gone.
+    fn poll_heard(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Arrival for TcpStream {
+    fn poll_heard(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(context)
+    }
+}
+
+impl Arrival for UnixStream {
+    fn poll_heard(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(context)
+    }
+}
+
 /// Shakes hands, within the time there is for it, and serves the connection until it ends.
-pub async fn greet<S>(stream: S, address: String, hub: Arc<Hub>, place: Place, tls: Option<Arc<ServerConfig>>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub async fn greet<S: Arrival>(
+    stream: S,
+    address: String,
+    hub: Arc<Hub>,
+    place: Place,
+    tls: Option<Arc<ServerConfig>>,
+) {
     let server = place.server.clone();
     let mut phase = server.phase.subscribe();
     let shaking = tokio::time::timeout(server.limits.handshake, shake(stream, address, hub, place, tls));
@@ -34,7 +56,20 @@ where
 
 type Serving = Pin<Box<dyn std::future::Future<Output = ()> + Send>>;
 
-async fn shake<S>(
+/// Waits for the client, who speaks first, and shakes hands then: who says nothing costs no buffers.
+async fn shake<S: Arrival>(
+    stream: S,
+    address: String,
+    hub: Arc<Hub>,
+    place: Place,
+    tls: Option<Arc<ServerConfig>>,
+) -> Option<Serving> {
+    std::future::poll_fn(|context| stream.poll_heard(context)).await.ok()?;
+    // In a box, so that it takes its memory now and not when the connection comes.
+    Box::pin(answer(stream, address, hub, place, tls)).await
+}
+
+async fn answer<S>(
     stream: S,
     address: String,
     hub: Arc<Hub>,

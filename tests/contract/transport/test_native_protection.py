@@ -102,6 +102,18 @@ def test_who_never_says_hello_is_hung_up_on() -> None:
         assert_serves(served)
 
 
+def test_who_says_nothing_is_told_nothing(native: Listening) -> None:
+    host, _, port = native.address.rpartition(":")
+    with socket.create_connection((host, int(port)), WAIT_S) as silent:
+        assert_serves(native)  # so it has been accepted long since, and nothing was made for it
+        silent.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            silent.recv(1)
+        silent.settimeout(WAIT_S)
+        silent.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+        assert silent.recv(9)[3] == 4, "the server's settings"
+
+
 def test_half_open_connections_make_room_for_those_who_come_later() -> None:
     with listening("native", max_connections=20) as served, ExitStack() as strangers:
         host, _colon, port = served.address.rpartition(":")
