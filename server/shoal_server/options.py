@@ -19,6 +19,44 @@ class BatchingMode(Enum):
     NEVER = "never"
 
 
+class Generate(Enum):
+    """What an input says of the lengths, so that the server can make it up where the caller does not send it."""
+
+    MASK = "mask"  # 1 for each element that was sent, 0 for padding
+    LENGTH = "length"  # one number for each row: its length
+
+
+@dataclass(frozen=True, slots=True)
+class VariableInput:
+    """An input of a model with variable lengths.
+
+    ``axis``: which of its dimensions is the length, >= 1; 0 for ``Generate.LENGTH``, which has none.
+    ``pad``: what fills it up to the length of the longest in a batch.
+    """
+
+    axis: int
+    pad: bool | int | float | str = 0
+    generate: Generate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LengthOptions:
+    """How requests of different lengths share a batch.
+
+    ``inputs`` by name; ``outputs`` the axis, >= 1, of those that are cut to their request's length, by name.
+    ``max_length``: the longest that is taken, >= 1, or 0 for any.
+    ``max_cells``: padded cells (rows times the longest length) per batch, >= 1, or 0 for as many as still pay; what
+    exceeds it runs alone.
+    ``edges``: lengths that the model runs at (others are padded to the next), ascending; empty for those that come.
+    """
+
+    inputs: Mapping[str, VariableInput]
+    outputs: Mapping[str, int] = field(default_factory=dict)
+    max_length: int = 0
+    max_cells: int = 0
+    edges: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class BatchingOptions:
     """How one model's requests form batches.
@@ -40,6 +78,7 @@ class BatchingOptions:
     ``execution_limit_s``: when a running batch is given up and its thread replaced, > 0.
     ``tunes_rows`` and ``tunes_delay``: whether the server may form smaller batches than ``max_rows``, and wait longer
     than ``delay_s``, where it measures at load that this is better; not where the owner says what he wants.
+    ``lengths``: how requests of different lengths share a batch; None where only equal shapes do.
     """
 
     mode: BatchingMode = BatchingMode.AUTO
@@ -59,6 +98,7 @@ class BatchingOptions:
     aging_s: float = 0.1
     adaptive_limit: bool = False
     execution_limit_s: float = 60.0
+    lengths: LengthOptions | None = None
     tunes_rows: bool = True
     tunes_delay: bool = True
 

@@ -1,11 +1,13 @@
 """Our own options for one model: the ``model.toml`` in its folder, stronger than config.pbtxt, option by option."""
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from shoal_server.errors import LoadFailed
@@ -18,8 +20,10 @@ from shoal_server.options import (
     BatchInvariance,
     halfway,
 )
+from shoal_server.sources.lengths_toml import NAMED, LengthsTable, length_options
 from shoal_server.sources.naming import nearest, printable
 from shoal_server.sources.settings import Settings
+from shoal_server.sources.toml_table import Rows, Table
 from shoal_server.sources.tree import Tree
 
 OPTIONS_FILE: Final = "model.toml"
@@ -27,16 +31,11 @@ OPTIONS_FILE: Final = "model.toml"
 _LIMIT_BYTES: Final = 1 << 20
 _MOST_COMPLAINTS: Final = 5
 
-Rows = Annotated[int, Field(ge=1, le=1 << 30)]
 Version = Annotated[int, Field(ge=1, le=(1 << 63) - 1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class BatchingTable(_Table):
+class BatchingTable(Table):
     """``[batching]``: how requests to the model are joined. A description says what is wanted, and the default."""
 
     mode: Literal["auto", "always", "never"] | None = Field(
@@ -90,7 +89,7 @@ class BatchingTable(_Table):
     )
 
 
-class RuntimeTable(_Table):
+class RuntimeTable(Table):
     """``[runtime]``: how the model is run. A description says what is wanted, and the default."""
 
     instances: Annotated[int, Field(ge=0, le=4096)] | None = Field(
@@ -104,7 +103,7 @@ class RuntimeTable(_Table):
     )
 
 
-class AnswersTable(_Table):
+class AnswersTable(Table):
     """``[answers]``: what is promised of answers. A description says what is wanted, and the default."""
 
     nan_guard: bool | None = Field(
@@ -124,7 +123,7 @@ class AnswersTable(_Table):
     cache_ttl_s: Positive | None = Field(None, description="seconds for which an answer is given again (default 60)")
 
 
-class VersionsTable(_Table):
+class VersionsTable(Table):
     """``[versions]``: which versions are served, by one of the three. A description says what is wanted."""
 
     latest: Annotated[int, Field(ge=1, le=1 << 30)] | None = Field(
@@ -136,13 +135,23 @@ class VersionsTable(_Table):
     all: Literal[True] | None = Field(None, description="true: every version is served")
 
 
-class ModelTable(_Table):
+class ModelTable(Table):
     """The whole file; every table and every option may be left out."""
 
     batching: BatchingTable = Field(BatchingTable(), description="a table, [batching]")
     runtime: RuntimeTable = Field(RuntimeTable(), description="a table, [runtime]")
     answers: AnswersTable = Field(AnswersTable(), description="a table, [answers]")
     versions: VersionsTable = Field(VersionsTable(), description="a table, [versions]")
+    lengths: LengthsTable | None = Field(None, description="a table, [lengths]")
+
+
+TABLES: Final[Mapping[str, type[Table]]] = {
+    "batching": BatchingTable,
+    "runtime": RuntimeTable,
+    "answers": AnswersTable,
+    "versions": VersionsTable,
+    "lengths": LengthsTable,
+}
 
 
 def apply_options(tree: Tree, folder: Path, settings: Settings) -> Settings:
@@ -157,7 +166,10 @@ def apply_options(tree: Tree, folder: Path, settings: Settings) -> Settings:
     return replace(
         settings,
         policy=_policy(table.versions, shown) or settings.policy,
-        batching=_batching(table.batching, settings.batching, shown),
+        batching=replace(
+            _batching(table.batching, settings.batching, shown),
+            lengths=None if table.lengths is None else length_options(table.lengths, shown),
+        ),
         runtime=replace(settings.runtime, **table.runtime.model_dump(exclude_none=True)),
         answers=_answers(table.answers, settings.answers),
     )
@@ -184,13 +196,25 @@ def parse_options(text: str, shown: str) -> ModelTable:
 def _complaint(detail: ErrorDetails) -> str:
     location = detail["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
-    tables = {name: field.default for name, field in ModelTable.model_fields.items()}
-    fields = type(tables[str(location[0])]).model_fields if len(location) > 1 else ModelTable.model_fields
+    fields, name = _place(location)
     if detail["type"] == "extra_forbidden":
         hint = nearest(str(location[-1]), fields) or f", wanted one of {', '.join(fields)}"
         return f"unknown key '{printable(key)}'{hint}"
-    wanted = fields[str(location[min(len(location) - 1, 1)])].description
-    return f"'{key}' is {detail['input']!r:.80}, wanted {wanted}"
+    wanted = fields[name].description
+    if detail["type"] == "missing":
+        return f"'{printable(key)}' is missing, wanted {wanted}"
+    return f"'{printable(key)}' is {detail['input']!r:.80}, wanted {wanted}"
+
+
+def _place(location: Sequence[int | str]) -> tuple[Mapping[str, FieldInfo], str]:
+    """Return the options of the table that something stands in, and which of them it is or belongs to."""
+    if len(location) == 1:
+        return ModelTable.model_fields, str(location[0])
+    within = location[1:]
+    table: type[Table] = TABLES[str(location[0])]
+    if table is LengthsTable and len(within) > 2 and within[0] in NAMED:  # noqa: PLR2004 - below a name of the owner's
+        table, within = NAMED[str(within[0])], within[2:]
+    return table.model_fields, str(within[0])
 
 
 def _policy(table: VersionsTable, shown: str) -> VersionPolicy | None:

@@ -31,18 +31,18 @@ def assemble(signature: Signature, members: Sequence[Sequence[Value | None]], pa
     """
     if len(members) == 1:
         arrays = [
-            None if value is None else _array(spec, value.shape, value.payload)
+            None if value is None else as_array(spec, value.shape, value.payload)
             for spec, value in zip(signature.inputs, members[0], strict=True)
         ]
     else:
         arrays = [
-            _concatenate(spec, column)
-            for spec, column in zip(signature.inputs, zip(*members, strict=True), strict=True)
+            concatenate(spec, column) for spec, column in zip(signature.inputs, zip(*members, strict=True), strict=True)
         ]
-    return [array if array is None else _pad(array, padded_rows) for array in arrays] if padded_rows else arrays
+    return [array if array is None else pad_rows(array, padded_rows) for array in arrays] if padded_rows else arrays
 
 
-def _array(spec: TensorSpec, shape: Shape, payload: Payload) -> Array:
+def as_array(spec: TensorSpec, shape: Shape, payload: Payload) -> Array:
+    """Return a tensor's elements as an array; raw ones are not copied."""
     if not isinstance(payload, list):
         return np.frombuffer(payload, spec.datatype.dtype).reshape(shape)
     array = np.empty(len(payload), object)
@@ -50,7 +50,8 @@ def _array(spec: TensorSpec, shape: Shape, payload: Payload) -> Array:
     return array.reshape(shape)
 
 
-def _concatenate(spec: TensorSpec, column: Sequence[Value | None]) -> Array | None:
+def concatenate(spec: TensorSpec, column: Sequence[Value | None]) -> Array | None:
+    """Return what several members send as one input, in order; None where nobody sends it."""
     values = [value for value in column if value is not None]
     if not values:
         return None
@@ -58,11 +59,12 @@ def _concatenate(spec: TensorSpec, column: Sequence[Value | None]) -> Array | No
     shape = (sum([value.shape[0] for value in values]), *tail)
     if spec.datatype is DataType.BYTES:
         texts = [value.payload for value in values if isinstance(value.payload, list)]
-        return _array(spec, shape, list(chain.from_iterable(texts)))
-    return _array(spec, shape, b"".join([value.payload for value in values if not isinstance(value.payload, list)]))
+        return as_array(spec, shape, list(chain.from_iterable(texts)))
+    return as_array(spec, shape, b"".join([value.payload for value in values if not isinstance(value.payload, list)]))
 
 
-def _pad(array: Array, padded_rows: int) -> Array:
+def pad_rows(array: Array, padded_rows: int) -> Array:
+    """Return the array with its last row repeated up to so many rows."""
     missing = padded_rows - array.shape[0]
     return array if missing <= 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 

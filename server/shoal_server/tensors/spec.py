@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, cast
 
 from shoal_server.errors import InvalidRequest
 from shoal_server.tensors.datatype import DataType
+from shoal_server.tensors.lengths import Extent, Lengths
 from shoal_server.tensors.text import decode_text
 
 MAX_EXTENT_OF_NOTHING = 1 << 24  # elements that a tensor would have if its dimensions of size 0 were 1
@@ -69,12 +70,14 @@ class Checked(NamedTuple):
     """A request that fits the signature.
 
     ``values`` stand in the signature's order, None for an optional input left out. ``rows`` is the size of the batch
-    dimension, 1 for a model without one. Requests of equal ``key`` may share a batch; None means it runs alone.
+    dimension, 1 for a model without one. Requests of equal ``key`` may share a batch; None means it runs alone. Where
+    the owner declares lengths, ``extent`` is there, and what is to be generated is None among the values, too.
     """
 
     values: tuple[Value | None, ...]
     rows: int
     key: tuple[object, ...] | None
+    extent: Extent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +150,9 @@ class _Form(NamedTuple):
 
     sizes_bytes: list[int]
     shapes: tuple[Shape, ...]
-    rows: int
-    key: tuple[object, ...] | None
+    left_out: tuple[int, ...]
+    found: tuple[int, tuple[object, ...] | None, Extent | None]
+    """All of ``Checked`` but the values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +160,14 @@ class Signature:
     """Inputs and outputs of one model version, in the model's order.
 
     ``batched`` says that the first dimension of every tensor counts rows which do not influence each other, so that
-    requests may be concatenated there. It is a finding about the model, not a wish.
+    requests may be concatenated there. It is a finding about the model, not a wish. ``lengths`` is there where the
+    owner declares which inputs vary in length.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batched: bool
+    lengths: Lengths | None = None
     _known: dict[tuple[tuple[object, ...], ...], _Form] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
@@ -171,7 +177,8 @@ class Signature:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_positions", {spec.name: index for index, spec in enumerate(self.inputs)})
         required = frozenset(index for index, spec in enumerate(self.inputs) if not spec.optional)
-        object.__setattr__(self, "_required", required)
+        generated = self.lengths.generated if self.lengths is not None else frozenset()
+        object.__setattr__(self, "_required", required - generated)
 
     def check(self, tensors: Sequence[Tensor] | PlainTensors) -> Checked:
         """Hold a request's inputs against the signature.
@@ -185,27 +192,34 @@ class Signature:
             inputs, data = tensors
             known = self._known.get(inputs)
             if known is not None and known.sizes_bytes == list(map(len, data)):
-                return Checked(tuple(map(_value, zip(known.shapes, data, strict=True))), known.rows, known.key)
+                values: tuple[Value | None, ...] = tuple(map(_value, zip(known.shapes, data, strict=True)))
+                if known.left_out:
+                    values = _with_gaps(values, known.left_out)
+                return Checked(values, *known.found)
             tensors = [Tensor(*form, elements) for form, elements in zip(inputs, data, strict=True)]
         form = tuple([tensor[:3] for tensor in tensors])
         known = self._known.get(form)
         if known is not None and known.sizes_bytes == [len(tensor.data) for tensor in tensors]:
-            return Checked(tuple([Value(tensor.shape, tensor.data) for tensor in tensors]), known.rows, known.key)
+            values = tuple([Value(tensor.shape, tensor.data) for tensor in tensors])
+            if known.left_out:
+                values = _with_gaps(values, known.left_out)
+            return Checked(values, *known.found)
         checked = self._check(tensors)
         if self._is_plain(tensors):
             if len(self._known) >= _MOST_FORMS:
                 self._known.clear()
-            self._known[form] = _Form(
-                [len(tensor.data) for tensor in tensors],
-                tuple([tensor.shape for tensor in tensors]),
-                checked.rows,
-                checked.key,
-            )
+            left_out = tuple([index for index, value in enumerate(checked.values) if value is None])
+            sizes_bytes = [len(tensor.data) for tensor in tensors]
+            self._known[form] = _Form(sizes_bytes, tuple([tensor.shape for tensor in tensors]), left_out, checked[1:])
         return checked
 
     def _is_plain(self, tensors: Sequence[Tensor]) -> bool:
         """Whether the size is all that can be wrong with such a request, and its inputs stand in our order."""
-        return [tensor.name for tensor in tensors] == list(self._positions) and not any(
+        names = list(self._positions)
+        if self.lengths is not None:
+            sent = {tensor.name for tensor in tensors}
+            names = [name for index, name in enumerate(names) if name in sent or index not in self.lengths.generated]
+        return [tensor.name for tensor in tensors] == names and not any(
             spec.datatype in (DataType.BYTES, DataType.BOOL) for spec in self.inputs
         )
 
@@ -225,9 +239,13 @@ class Signature:
                     raise InvalidRequest(
                         f"input '{self.inputs[index].name}' is missing; the model takes {list(positions)}"
                     )
-        if not self.batched:
-            return Checked(tuple(values), 1, None)
-        return self._batch(tuple(values))
+        checked = self._batch(tuple(values)) if self.batched else Checked(tuple(values), 1, None)
+        if self.lengths is None:
+            return checked
+        length = self.lengths.measure(values)
+        if not length or checked.key is None:
+            return checked._replace(key=None, extent=Extent(length, max(length, 1)))
+        return checked._replace(extent=Extent(length, self.lengths.bucket(length)))
 
     def check_outputs(self, names: Sequence[str]) -> None:
         """Hold the names of requested outputs against the signature.
@@ -246,7 +264,7 @@ class Signature:
         """Count the rows; the key is made of all that must be equal for two requests to be concatenated."""
         rows = -1
         key: list[object] = []
-        for spec, value in zip(self.inputs, values, strict=True):
+        for index, (spec, value) in enumerate(zip(self.inputs, values, strict=True)):
             if value is None or spec.optional:
                 # An overridden default or an optional tensor has no rows of its own, so such a request runs alone.
                 if value is not None:
@@ -257,8 +275,18 @@ class Signature:
                 # Whether such inputs broadcast is for the model to say; concatenation would change the meaning.
                 return Checked(values, max(_rows(values), 1), None)
             rows = size
-            key.append(value.shape[1:])
+            tail = value.shape[1:] if self.lengths is None else self.lengths.tail(index, value.shape)
+            if tail is not None:
+                key.append(tail)
         return Checked(values, rows if key else 1, tuple(key) if rows > 0 else None)
+
+
+def _with_gaps(values: tuple[Value | None, ...], left_out: tuple[int, ...]) -> tuple[Value | None, ...]:
+    """Return the values with None at the places of those that were left out, ascending."""
+    with_gaps = list(values)
+    for index in left_out:
+        with_gaps.insert(index, None)
+    return tuple(with_gaps)
 
 
 def _rows(values: tuple[Value | None, ...]) -> int:

@@ -13,9 +13,11 @@ from shoal_server.sources.tree import Tree
 
 Apply = Callable[..., Settings]
 
+TABLES = "batching, runtime, answers, versions, lengths"
 DESCRIPTIONS = {
     name: option.description or ""
     for table in ModelTable.model_fields.values()
+    if table.default is not None
     for name, option in type(table.default).model_fields.items()
 }
 
@@ -30,8 +32,6 @@ def apply(put: Callable[..., Path], root: Path) -> Apply:
 
     return settings_of
 
-
-TABLES = "batching, runtime, answers, versions"
 
 EVERYTHING = """
 [batching]
@@ -147,10 +147,10 @@ def test_preferred_sizes_that_no_longer_fit_are_dropped(apply: Apply) -> None:
         ("[batchin]\n", "unknown key 'batchin'; did you mean 'batching'?"),
         ("[batching]\nmax_row = 3", "unknown key 'batching.max_row'; did you mean 'max_rows'?"),
         ("[versions]\nzebra = 1", "unknown key 'versions.zebra', wanted one of latest, specific, all"),
-        ("x = 1", "unknown key 'x', wanted one of " + TABLES),
+        ("x = 1", f"unknown key 'x', wanted one of {TABLES}"),
         (
             "a = 1\nb = 2",
-            "; ".join(f"unknown key '{key}', wanted one of batching, runtime, answers, versions" for key in "ab"),
+            "; ".join(f"unknown key '{key}', wanted one of {TABLES}" for key in "ab"),
         ),
         ("batching = 3", "'batching' is 3, wanted a table, [batching]"),
         (
