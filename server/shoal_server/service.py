@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
+from time import thread_time_ns
 
 from shoal_server.admission.gate import Gate
 from shoal_server.batching.batcher import Batcher
@@ -108,7 +109,7 @@ class InferenceService:
     def _time_retry(self, error: Overloaded, batcher: Batcher) -> None:
         """Complete what a refusal says of when to come back."""
         if error.retry_after_s is None:
-            error.retry_after_s = batcher.forecast.drain_s(batcher.options.max_rows)
+            error.retry_after_s = batcher.forecast.drain_s(batcher.forecast.full_cost)
         error.retry_after_s *= self._jitter()
 
     def _ticket(self, request: InferenceRequest, batcher: Batcher, responder: Responder) -> Ticket:
@@ -162,7 +163,10 @@ class BatcherFactory:
         observer: Observer,
         *,
         fairness: FairnessOptions | None = None,
+        cpu_ns: Callable[[], int] = thread_time_ns,
     ) -> None:
+        """``cpu_ns`` tells what processor time the calling thread has had."""
+        self._cpu_ns = cpu_ns
         self._fairness = fairness
         self._gate = gate
         self._slots = slots
@@ -193,6 +197,7 @@ class BatcherFactory:
             observer=self._observer,
             fairness=self._fairness,
             answers=answers,
+            cpu_ns=self._cpu_ns,
             settled=settled,
             broken=broken,
             closed=lambda: self.ledger.closed(slot.model, slot.version, batcher.statistics),

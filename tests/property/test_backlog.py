@@ -33,6 +33,7 @@ class Entry:
     answer_by_s: float = inf
     priority: int = 1
     caller: str = ""
+    bucket: int = 0
 
 
 class NaiveBacklog:

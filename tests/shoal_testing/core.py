@@ -103,6 +103,7 @@ class Core:
             self.clock,
             observer or self.events,
             fairness=callers.fairness if callers else None,
+            cpu_ns=lambda: round(self.loop.time() * 1e9),
         )
         workers = FakeWorkers(self.threads, thread_after_s)
         around = Surroundings(

@@ -29,7 +29,7 @@ def reason_to_refuse(simulation: "Simulation", arrival: Arrival, cells: np.ndarr
     batcher, rows = _asked(simulation, arrival, cells)
     if _full(simulation, batcher, arrival, rows):
         return "", "Overloaded"
-    return "", _late(simulation, batcher, arrival, rows)
+    return "", _late(simulation, batcher, arrival, (rows, cells.shape[1]))
 
 
 def _asked(simulation: "Simulation", arrival: Arrival, cells: np.ndarray[Any, Any]) -> tuple[Batcher, int]:
@@ -50,7 +50,9 @@ def _at_the_door(simulation: "Simulation", arrival: Arrival, cells: np.ndarray[A
         return "Unavailable"
     options, plan = slot.engine.options, simulation.plans[arrival.model]
     rows = 1 if plan.kind is Kind.WHOLE else max(cells.shape[0], int(arrival.bias))
-    if arrival.malformed or (options.rows_limit and rows > options.rows_limit):
+    longest = options.lengths.max_length if options.lengths else 0
+    too_long = bool(longest and cells.shape[1] > longest)
+    if arrival.malformed or too_long or (options.rows_limit and rows > options.rows_limit):
         return "InvalidRequest"
     if arrival.within_s == 0.0:
         return "DeadlineExceeded"
@@ -90,7 +92,7 @@ def _over_quota(simulation: "Simulation", arrival: Arrival, more: Figures) -> bo
     return bool(concurrency and own[0] >= concurrency) or bool(own[0] and exceeds(own, more, free))
 
 
-def _late(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: int) -> str:
+def _late(simulation: "Simulation", batcher: Batcher, arrival: Arrival, shape: tuple[int, int]) -> str:
     """Return the name of the error where the model's own figures say that the answer would come too late."""
     now, forecast, options = simulation.core.loop.time(), batcher.forecast, batcher.options
     left_s = inf if arrival.within_s is None else arrival.within_s
@@ -101,12 +103,20 @@ def _late(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: in
     if now >= forecast.trusted_until_s:
         return ""
     may_wait_s = min(may_wait_s, left_s)
+    rows, length = shape
     parts = in_parts(simulation, batcher, arrival, rows)
+    rows = options.max_rows if parts > 1 else rows
+    lengths = options.lengths
+    if lengths is None:
+        cost, padded = rows, options.padded(rows)
+    else:
+        padded = cost = options.padded(rows) * (
+            next((edge for edge in lengths.edges if edge >= length > 0), length) or 1
+        )
     if parts > 1:
-        rows = options.max_rows
-        rest_s = (parts - 1) // min(batcher.instances, simulation.core.slots.total) * forecast.execution_s(rows)
+        rest_s = (parts - 1) // min(batcher.instances, simulation.core.slots.total) * forecast.execution_s(cost)
         left_s = max(left_s - rest_s, 0.0)
-    if forecast.cost.predict_s(options.padded(rows)) > left_s:
+    if forecast.cost.predict_s(padded) > left_s:
         return "DeadlineExceeded"
     name = arrival.caller if simulation.scenario.fairness is not None else ""
     ahead = simulation.order(batcher).rows_ahead(
@@ -114,15 +124,20 @@ def _late(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: in
         name,
         priority_of(arrival, options),
     )
-    wait_s = forecast.wait_s(now, rows, ahead)
-    late = wait_s + forecast.batch_s(rows, ahead) > left_s + 1e-9 or wait_s > min(may_wait_s, left_s) + 1e-9
+    if lengths is not None:
+        line = [one.ticket for one in simulation.lines.of(batcher)]
+        cells = sum(ticket.rows * ticket.bucket for ticket in line)
+        ahead = ahead * cells // max(sum(ticket.rows for ticket in line), 1)
+    wait_s = forecast.wait_s(now, cost, ahead)
+    late = wait_s + forecast.batch_s(cost, ahead) > left_s + 1e-9 or wait_s > min(may_wait_s, left_s) + 1e-9
     return "Overloaded" if wait_s and late else ""
 
 
 def in_parts(simulation: "Simulation", batcher: Batcher, arrival: Arrival, rows: int) -> int:
     """Return in how many parts the request is computed."""
     kind = simulation.plans[arrival.model].kind
-    divisible = batcher.batches and kind is not Kind.WHOLE and not arrival.bias
+    empty = kind is Kind.LENGTHS and not arrival.width
+    divisible = batcher.batches and kind is not Kind.WHOLE and not arrival.bias and not empty
     return -(-rows // batcher.options.max_rows) if divisible else 1
 
 

@@ -14,13 +14,16 @@ import numpy as np
 
 from shoal_server.errors import ExecutionFailed
 from shoal_server.lifecycle.ports import FileDigest, RunControl, Tuning
+from shoal_server.options import LengthOptions
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.invariance import NOT_FOUND_OUT
+from shoal_server.tensors.lengths import Column, Lengths
 from shoal_server.tensors.spec import Signature, TensorSpec
 from shoal_testing.virtual_threads import FOR_EVER, VirtualThreads
 
 SERIALS: Final = 1 << 16
+PAD: Final = -1  # never part of an answer
 
 
 class Kind(Enum):
@@ -32,6 +35,7 @@ class Kind(Enum):
     WHOLE = auto()  # not batched: what comes in first is no count of rows
     MIXING = auto()  # claims to be batched; one row too many comes out
     LYING = auto()  # the element type is not the declared one
+    LENGTHS = auto()  # rows are independent, and their length varies
 
 
 class Poison(Enum):
@@ -43,8 +47,8 @@ class Poison(Enum):
     SLOW = auto()  # takes very long
 
 
-def signature(kind: Kind) -> Signature:
-    """Return the signature of that kind of model."""
+def signature(kind: Kind, edges: tuple[int, ...] = (), max_length: int = 0) -> Signature:
+    """Return the signature of that kind of model; edges and the longest are of ``Kind.LENGTHS``."""
     if kind is Kind.TEXT:
         text = DataType.BYTES
         return Signature((TensorSpec("x", text, ("", "")),), (TensorSpec("y", text, ("", "")),), batched=True)
@@ -52,7 +56,8 @@ def signature(kind: Kind) -> Signature:
     inputs = [TensorSpec("x", number, ("", ""))]
     if kind is Kind.OPTIONAL:
         inputs.append(TensorSpec("bias", number, (1,), optional=True))
-    return Signature(tuple(inputs), (TensorSpec("y", number, ("", "")),), batched=kind is not Kind.WHOLE)
+    lengths = Lengths((Column("x", 1, PAD, None),), (1,), max_length, edges) if kind is Kind.LENGTHS else None
+    return Signature(tuple(inputs), (TensorSpec("y", number, ("", "")),), kind is not Kind.WHOLE, lengths)
 
 
 def number_of(value: object) -> int:
@@ -96,11 +101,12 @@ class FakeModel:
         obeys: bool = True,
         instances: int = 100,
         timings: Sequence[tuple[int, float]] = (),
+        lengths: LengthOptions | None = None,
         script: Callable[[int], None] = lambda _run: None,
     ) -> None:
         self.kind = kind
         self.serial = next(self._serials) % SERIALS
-        self.signature = signature(kind)
+        self.signature = signature(kind, lengths.edges, lengths.max_length) if lengths else signature(kind)
         self.batching_reason = "a fake"
         self.invariance = NOT_FOUND_OUT
         self.tuning = Tuning(instances, 1)
@@ -113,6 +119,8 @@ class FakeModel:
         self.under_way = 0
         self.runs: list[list[int]] = []
         """The numbers in the first column of each run's rows, padding included."""
+        self.cells: list[int] = []
+        """Elements of the input of each run."""
         self._threads = threads
         self._speed = speed or Speed(run_s=0.0)
         self._poisons = poisons or {}
@@ -144,9 +152,10 @@ class FakeModel:
         assert x is not None
         first = [number_of(row[0]) for row in x] if x.shape[1] else []
         self.runs.append(first)
+        self.cells.append(x.size)
         self._script(number)
         poisons = {self._poisons[row] for row in first if row in self._poisons}
-        pause_s = self._speed.of(len(x))
+        pause_s = self._speed.of(x.size if self.kind is Kind.LENGTHS else len(x))
         if Poison.HANG in poisons:
             pause_s = FOR_EVER
         elif Poison.SLOW in poisons:

@@ -11,13 +11,16 @@ from shoal_server.options import (
     BatchingOptions,
     CallerOptions,
     FairnessOptions,
+    LengthOptions,
     QuotaOptions,
+    VariableInput,
 )
-from shoal_testing.fake_model import Kind, Poison
+from shoal_testing.fake_model import PAD, Kind, Poison
 
 HORIZON_S = 4.0  # requests come and models change within these seconds
 BIAS = 7  # what is sent as the optional input
 _AILING = 0.15  # of scenarios have a model that hangs most of the time
+_VARYING = 0.3  # of models whose rows are independent
 _HANGING = 0.8  # of its requests hang
 LIMIT_S = 3.0  # of an execution; more than the longest honest one
 
@@ -182,7 +185,7 @@ def drawn(seed: int) -> Scenario:
     # The same content does the same to a model, whoever sent it.
     poisons = {one.number: one.poison for one in scenario.arrivals if one.poison is not None}
     arrivals = tuple(replace(one, poison=poisons.get(one.number)) for one in scenario.arrivals)
-    return replace(scenario, arrivals=arrivals)
+    return _of_many_lengths(Random(seed * 2 + 1), replace(scenario, arrivals=arrivals))
 
 
 def _repeated(random: Random, arrivals: list[Arrival]) -> tuple[Arrival, ...]:
@@ -203,6 +206,28 @@ def _repeated(random: Random, arrivals: list[Arrival]) -> tuple[Arrival, ...]:
                 priority=random.choice([same.priority, arrivals[index].priority]),
             )
     return tuple(arrivals)
+
+
+def _of_many_lengths(newest: Random, scenario: Scenario) -> Scenario:
+    """Have some models declare that the length of their rows varies, and requests of many lengths come to them."""
+    varying = {model.name for model in scenario.models if model.kind is Kind.ROWS and newest.random() < _VARYING}
+
+    def declared(model: ModelPlan) -> ModelPlan:
+        edges = newest.choice([(), (), (2, 5, 9)])
+        lengths = LengthOptions(
+            {"x": VariableInput(1, PAD)}, {"y": 1}, newest.choice([0, 0, 10]), newest.choice([0, 0, 6, 40]), edges
+        )
+        batching = replace(model.batching, lengths=lengths)
+        return replace(model, kind=Kind.LENGTHS, batching=batching, row_s=newest.choice([0.0, 0.0001, 0.0005]))
+
+    widths = {one.number: newest.choice([0, *range(1, 13)]) for one in scenario.arrivals}
+    return replace(
+        scenario,
+        models=tuple(declared(model) if model.name in varying else model for model in scenario.models),
+        arrivals=tuple(
+            replace(one, width=widths[one.number]) if one.model in varying else one for one in scenario.arrivals
+        ),
+    )
 
 
 def _ailing(random: Random, scenario: Scenario) -> Scenario:

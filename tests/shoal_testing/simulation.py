@@ -32,6 +32,7 @@ from shoal_server.lifecycle.desired import Desired
 from shoal_server.lifecycle.progress import Result
 from shoal_server.lifecycle.requests import Load, Request, Rollback, SetLabel, Swap, Unload
 from shoal_server.lifecycle.states import VersionState
+from shoal_server.options import BatchingOptions
 from shoal_server.tensors.spec import Tensor
 from shoal_testing.core import Core, Sent
 from shoal_testing.expected_refusal import answering, core_bounds, named, priority_of, reason_to_refuse
@@ -248,7 +249,8 @@ class Simulation:
         if self.core.slots.free and batcher.running < batcher.instances:
             lanes: dict[object, int] = {}
             for one in line:
-                lanes[one.ticket.key] = lanes.get(one.ticket.key, 0) + one.ticket.rows
+                lane = None if one.ticket.key is None else (one.ticket.key, one.ticket.bucket)
+                lanes[lane] = lanes.get(lane, 0) + one.ticket.rows
             worthwhile = min((*options.preferred_rows, options.max_rows))
             ripe = None in lanes or max(lanes.values()) >= worthwhile
             assert not ripe, f"{batcher}: a batch is ready and a slot is free"
@@ -261,17 +263,20 @@ class Simulation:
         assert batch, "an empty batch"
         first, now = batch[0], self.core.loop.time()
         line, options = self.lines.of(first.batcher, batch), first.batcher.options
-        lane = [one for one in line if one.ticket.key == first.ticket.key]
+        lanes = joined_lanes([one.ticket for one in line], [one.ticket for one in batch])
         assert all(one.batcher is first.batcher for one in batch), "a batch of two versions"
         assert len(batch) == 1 or first.ticket.key is not None, "what runs alone is in company"
         assert len(batch) == 1 or sum(one.ticket.rows for one in batch) <= options.max_rows, "a batch over max_rows"
         order = self.order(first.batcher)
         tickets = [one.ticket for one in batch]
-        expected = [tickets[0]] if tickets[0].key is None else order.order([one.ticket for one in lane], len(batch))
-        assert tickets == expected, "a batch is the front of its lane, without those who left or are late"
-        safe_s = safely_s(first.batcher, now, sum(one.ticket.rows for one in batch))
+        if tickets[0].key is None:
+            lanes = [([tickets[0]], 1)]
+        expected = [ticket for lane, members in lanes for ticket in order.order(lane, members)]
+        assert tickets == expected, "a batch is the front of its lanes, without those who left or are late"
+        if options.lengths is not None:
+            self._check_padding(first.batcher, tickets)
+        safe_s = safely_s(first.batcher, now, cost_of(options, tickets))
         assert all(one.ticket.answer_by_s >= now + safe_s - 1e-6 for one in batch), "members that will be late"
-        assert tickets == expected, "a batch is the front of its lane, without those who left or are late"
         assert all(one.ticket.deadline_s > now for one in batch), "late members are not computed"
         held_back = line[0].ticket.arrived_s + options.delay_s > now
         foremost = order.first([one.ticket for one in line])
@@ -280,6 +285,14 @@ class Simulation:
         for one in batch:
             one.submitted_s = now
             self.batches[one] = batch
+
+    def _check_padding(self, batcher: Batcher, tickets: Sequence[Ticket]) -> None:
+        """A batch has no more cells than it may, and no more padding than pays, or than its half."""
+        forecast = batcher.forecast
+        own = sum(ticket.rows * ticket.bucket for ticket in tickets)
+        cells = sum(ticket.rows for ticket in tickets) * max(ticket.bucket for ticket in tickets)
+        assert len(tickets) == 1 or cells <= forecast.full_cost, f"{cells} cells where {forecast.full_cost} fit"
+        assert cells - own <= min(own, forecast.spare_cost), f"{cells - own} cells of padding for {own}"
 
     def _arrive(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:
@@ -363,8 +376,10 @@ class Simulation:
 
     def _before_answer(self, one: Tracked) -> None:
         if one.batcher is not None and one.has_waited:
-            rows = max(one.ticket.rows, one.batcher.options.max_rows if one.ticket.key is not None else 0)
-            one.least_s = safely_s(one.batcher, self.core.loop.time(), rows)
+            # Whoever is too late for a batch is too late for the largest.
+            forecast, own = one.batcher.forecast, cost_of(one.batcher.options, [one.ticket])
+            full = max(own, forecast.full_cost if one.ticket.key is not None or own != one.ticket.rows else 0)
+            one.least_s = safely_s(one.batcher, self.core.loop.time(), full)
         if self.scenario.answer_gap_s:
             self.core.threads.pause(self.random.random() * self.scenario.answer_gap_s)
 
@@ -388,6 +403,10 @@ class Simulation:
             poisons=poisons,
             slow_s=self.scenario.slow_s,
             obeys=plan.obeys,
+            lengths=plan.batching.lengths,
+            timings=[(cells, plan.run_s + plan.row_s * cells) for cells in (8, 16, 32, 64)]
+            if plan.kind is Kind.LENGTHS
+            else (),
         )
 
     def _warm_up(self, wanted: ModelDefinition, _version: int) -> None:
@@ -477,11 +496,31 @@ class Simulation:
         return lambda: self.random.random() * bound_s
 
 
-def safely_s(batcher: Batcher, now: float, rows: int) -> float:
+def safely_s(batcher: Batcher, now: float, cost: int) -> float:
     """Return within what time a batch almost surely ends, by the model's figures."""
-    forecast, cost = batcher.forecast, batcher.forecast.cost
+    forecast, model = batcher.forecast, batcher.forecast.cost
     known = now < forecast.trusted_until_s
-    return cost.predict_s(batcher.options.padded(rows)) + 2 * cost.deviation_s if known else 0.0
+    padded = cost if batcher.options.lengths is not None else batcher.options.padded(cost)
+    return model.predict_s(padded) + 2 * model.deviation_s if known else 0.0
+
+
+def cost_of(options: BatchingOptions, tickets: Sequence[Ticket]) -> int:
+    """Return rows, or where lengths vary, rows times the longest."""
+    rows = sum(ticket.rows for ticket in tickets)
+    return rows if options.lengths is None else options.padded(rows) * max(ticket.bucket for ticket in tickets)
+
+
+def joined_lanes(line: Sequence[Ticket], batch: Sequence[Ticket]) -> list[tuple[list[Ticket], int]]:
+    """Return for each lane that the batch took from, in that order, who waits in it, and how many were taken."""
+    buckets = Counter(ticket.bucket for ticket in batch)
+    key = batch[0].key
+    waiting = {one.bucket for one in line if one.key == key}
+    between = {bucket for bucket in waiting if min(buckets) < bucket < max(buckets)}
+    assert between <= set(buckets), "a length between two others was passed over"
+    return [
+        ([one for one in line if one.key == key and one.bucket == bucket], members)
+        for bucket, members in buckets.items()
+    ]
 
 
 def request_of(operation: Operation) -> Request:

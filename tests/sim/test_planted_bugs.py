@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from shoal_server.admission.gate import Gate
-from shoal_server.batching import execution, sharer
+from shoal_server.batching import backlog, execution, sharer
 from shoal_server.batching.answer_cache import AnswerCache, KeptAnswer
-from shoal_server.batching.backlog import Backlog, _Lane
+from shoal_server.batching.backlog import Backlog
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.decision import Dispatch
 from shoal_server.batching.execution import BatchExecution, Control
 from shoal_server.batching.flight import Flight
 from shoal_server.batching.forecast import Forecast
+from shoal_server.batching.joining import Limits, join
+from shoal_server.batching.lane import Lane
 from shoal_server.batching.parts import Part, Split
 from shoal_server.batching.precedence import Precedence
 from shoal_server.batching.sharer import Sharer
@@ -40,6 +42,7 @@ from shoal_server.lifecycle.turns import Turns
 from shoal_server.options import BatchingOptions, FairnessOptions
 from shoal_server.service import InferenceService
 from shoal_server.tensors.batch import WHOLE, OutputBlock, assemble
+from shoal_server.tensors.padding import cut
 from shoal_testing.fake_model import Kind, signature
 from shoal_testing.fakes import FakeStore
 from shoal_testing.scenario import drawn
@@ -158,7 +161,7 @@ def one_bad_member_fails_its_batch(patch: pytest.MonkeyPatch) -> None:
 @planted
 def keys_are_ignored(patch: pytest.MonkeyPatch) -> None:
     def one_lane(self: Backlog[Any], _entry: object) -> object:
-        return self._lanes.setdefault((), _Lane(()))
+        return self._lanes.setdefault((), Lane(()))
 
     patch.setattr(Backlog, "_lane_of", one_lane)
 
@@ -176,6 +179,47 @@ def batches_are_larger_than_allowed(patch: pytest.MonkeyPatch) -> None:
             self._options = declared
 
     patch.setattr(Backlog, "_take", greedy)
+
+
+@planted
+def padding_is_not_bounded(patch: pytest.MonkeyPatch) -> None:
+    original = Limits.of
+
+    def lavish(forecast: Forecast, rows: int, padded: Callable[[int], int]) -> Limits:
+        return original(forecast, rows, padded)._replace(padding=1e9)
+
+    patch.setattr(Limits, "of", lavish)
+
+
+@planted
+def batches_have_more_cells_than_allowed(patch: pytest.MonkeyPatch) -> None:
+    original = Limits.of
+
+    def lavish(forecast: Forecast, rows: int, padded: Callable[[int], int]) -> Limits:
+        return original(forecast, rows, padded)._replace(cells=1e9)
+
+    patch.setattr(Limits, "of", lavish)
+
+
+@planted
+def the_next_length_is_passed_over(patch: pytest.MonkeyPatch) -> None:
+    def picky(buckets: Sequence[int], first: int, *rest: Any) -> object:  # noqa: ANN401
+        return join([bucket for bucket in buckets if bucket % 2 == first % 2], first, *rest)
+
+    patch.setattr(backlog, "join", picky)
+
+
+@planted
+def answers_keep_their_padding(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(execution, "is_cut", lambda *_: False)
+
+
+@planted
+def answers_are_cut_to_the_length_of_the_first(patch: pytest.MonkeyPatch) -> None:
+    def alike(signature: Any, arrays: Any, members: Sequence[Any], sizes: tuple[int, int]) -> object:  # noqa: ANN401
+        return cut(signature, arrays, [one._replace(length=members[0].length) for one in members], sizes)
+
+    patch.setattr(execution, "cut", alike)
 
 
 @planted

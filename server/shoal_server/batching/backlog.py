@@ -1,6 +1,7 @@
 """Which requests form the next batch, and when: the policy, without clock, task or thread.
 
-Requests wait in lanes, one per ``key`` (what may be concatenated has one key; None is a lane of one's own). The oldest
+Requests wait in lanes, one per ``key`` (what may be concatenated has one key; None is a lane of one's own) and, where
+lengths vary, per bucket of lengths, whose neighbours ``joining`` lets into a batch where that pays. The oldest
 request of all decides which lane goes next, so no lane starves; with priorities or fairness, it is the first by
 ``Precedence``, whose order also fills the batch. With a slot free and no delay configured, whatever
 waits goes at once: batches form because slots are busy. A delay only ever holds back a batch that is not yet worth
@@ -18,24 +19,18 @@ Each further question has its place here and nowhere else: what may share a batc
 
 import heapq
 from collections import OrderedDict
+from collections.abc import Iterable
 from itertools import count
 from math import inf
 from typing import Generic, NoReturn
 
 from shoal_server.batching.decision import CloseReason, Dispatch, E, Idle, TooLate, WakeAt
 from shoal_server.batching.forecast import Forecast
+from shoal_server.batching.joining import Buckets, Fitted, Limits, fitted, join
+from shoal_server.batching.lane import Lane
 from shoal_server.batching.precedence import Precedence
 from shoal_server.errors import Bound, Overloaded
 from shoal_server.options import BatchingOptions, FairnessOptions
-
-
-class _Lane(Generic[E]):
-    __slots__ = ("entries", "key", "rows")
-
-    def __init__(self, key: tuple[object, ...] | None) -> None:
-        self.key = key
-        self.entries: OrderedDict[E, int] = OrderedDict()  # each with its number
-        self.rows = 0
 
 
 class Backlog(Generic[E]):
@@ -53,17 +48,25 @@ class Backlog(Generic[E]):
         self._forecast = forecast or Forecast(options)
         self._delay_s = options.delay_s
         self._worthwhile_rows = min((*options.preferred_rows, options.max_rows))
-        self._line: OrderedDict[E, _Lane[E]] = OrderedDict()
+        self._line: OrderedDict[E, Lane[E]] = OrderedDict()
         self._by_number: dict[int, E] = {}
-        self._lanes: dict[tuple[object, ...], _Lane[E]] = {}
-        self._ripe: OrderedDict[_Lane[E], None] = OrderedDict()
+        self._lanes: dict[tuple[object, ...], Lane[E]] = {}
+        self._buckets = Buckets() if options.lengths is not None else None
+        self._is_simple = self._precedence is None and self._buckets is None
+        self._ripe: OrderedDict[Lane[E], None] = OrderedDict()
         # Numbers, not entries: who has left stays in the heap for a while, and must not keep a request's bytes there.
         self._deadlines: list[tuple[float, int]] = []
         self._numbers = count()
-        self._fresh: list[E] = []  # only while the line is empty, all of one key, and where the oldest goes first
+        self._fresh: list[E] = []  # only while the line is empty, all of one key, and where that is simple
         self._fresh_due_s = inf
         self.rows = 0
+        self.cells = 0  # of varying lengths
         self.size_bytes = 0
+
+    @property
+    def cost(self) -> int:
+        """What waits, in the measure of the forecast."""
+        return self.cells or self.rows
 
     def __len__(self) -> int:
         return len(self._line) + len(self._fresh)
@@ -97,24 +100,29 @@ class Backlog(Generic[E]):
             raise Overloaded(
                 f"its caller holds its share of the line, in which {waiting} requests with {self.rows} rows wait",
                 Bound.SHARE,
-                retry_after_s=self._forecast.drain_s(self.rows / 2),
+                retry_after_s=self._forecast.drain_s(self.cost / 2),
             )
         if entry.arrived_s < self._forecast.trusted_until_s:
-            ahead_rows = self.rows if precedence is None else precedence.rows_ahead(entry)
-            self._forecast.check(entry.arrived_s, entry.rows, ahead_rows, entry.deadline_s, entry.answer_by_s)
+            ahead = self.rows if precedence is None else precedence.rows_ahead(entry)
+            cost = entry.rows
+            if self._buckets is not None:
+                ahead, cost = ahead * self.cells // max(self.rows, 1), options.padded(cost) * entry.bucket
+            self._forecast.check(entry.arrived_s, cost, ahead, entry.deadline_s, entry.answer_by_s)
         self.add(entry)
 
     def add(self, entry: E) -> None:
         """Add a request at the end of the line that cannot be refused, as somebody was let in for it before."""
         self.rows += entry.rows
         self.size_bytes += entry.size_bytes
-        if entry.key is not None and not self._line and self._precedence is None:
+        if entry.key is not None and not self._line and self._is_simple:
             fresh = self._fresh
             if not fresh or fresh[0].key == entry.key:
                 fresh.append(entry)
                 if entry.deadline_s < self._fresh_due_s:  # noqa: PLR1730 - a call of min costs more than the rest of it
                     self._fresh_due_s = entry.deadline_s
                 return
+        if self._buckets is not None:
+            self.cells += entry.rows * entry.bucket
         self._line_up()
         self._enter(entry)
 
@@ -138,7 +146,11 @@ class Backlog(Generic[E]):
         if len(self._deadlines) > 64 + 2 * len(line):
             self._forget_the_gone()
         heapq.heappush(self._deadlines, (entry.deadline_s, number))
-        if lane.key is None or lane.rows >= self._worthwhile_rows:
+        if (
+            lane.key is None
+            or lane.rows >= self._worthwhile_rows
+            or (lane.bucket and lane.cells >= self._forecast.full_cost)
+        ):
             self._ripe[lane] = None
 
     def withdraw(self, entry: E) -> bool:
@@ -206,7 +218,7 @@ class Backlog(Generic[E]):
         self.rows = self.size_bytes = 0
         return dispatch
 
-    def _choose(self, now: float) -> tuple[_Lane[E], bool] | WakeAt:
+    def _choose(self, now: float) -> tuple[Lane[E], bool] | WakeAt:
         """Return the lane to go next and whether its delay is over, or until when all are held back."""
         head = next(iter(self._line))
         ripe_at = head.arrived_s + self._delay_s
@@ -228,9 +240,9 @@ class Backlog(Generic[E]):
         else:
             bound = Bound.BYTES
             problem = f"{self.size_bytes} bytes are waiting, {entry.size_bytes} more exceed {options.max_queued_bytes}"
-        raise Overloaded(problem, bound, retry_after_s=self._forecast.drain_s(self.rows / 2))
+        raise Overloaded(problem, bound, retry_after_s=self._forecast.drain_s(self.cost / 2))
 
-    def _take(self, lane: _Lane[E], now: float, *, mature: bool) -> Dispatch[E] | TooLate[E]:
+    def _take(self, lane: Lane[E], now: float, *, mature: bool) -> Dispatch[E] | TooLate[E]:
         """Take from the lane's front what fits. The first always fits: what exceeds ``max_rows`` runs alone.
 
         Who would be late in the batch as planned shortens it, unless more wait than it can hold: then there is no time
@@ -239,7 +251,8 @@ class Backlog(Generic[E]):
         limit = self._options.max_rows
         if not mature:
             limit = max((size for size in self._options.preferred_rows if size <= lane.rows), default=limit)
-        taken, rows, reason, late = self._fitting(lane, now, limit)
+        fit = self._fitting if self._buckets is None else self._joined
+        taken, rows, reason, late, cells = fit(lane, now, limit)
         if late:
             for entry in late:
                 self._remove(entry)
@@ -252,9 +265,9 @@ class Backlog(Generic[E]):
             self._precedence.charge(taken)
         for entry in taken:
             self._remove(entry)
-        return Dispatch(tuple(taken), rows, reason)
+        return Dispatch(tuple(taken), rows, reason, cells)
 
-    def _fitting(self, lane: _Lane[E], now: float, limit: int) -> tuple[list[E], int, CloseReason | None, list[E]]:
+    def _fitting(self, lane: Lane[E], now: float, limit: int) -> Fitted[E]:
         """Return who fits into a batch of ``limit`` rows, their rows, why no more if anything does, and who is late."""
         forecast = self._forecast
         crowded = lane.rows > limit
@@ -272,17 +285,33 @@ class Backlog(Generic[E]):
             if entry.answer_by_s < planned_end_s:
                 limit, full = min(limit, forecast.rows_within(entry.answer_by_s - now)), CloseReason.DEADLINE
             if taken and rows + entry.rows > limit:
-                return taken, rows, full, late
+                return Fitted(taken, rows, full, late)
             taken.append(entry)
             rows += entry.rows
-        return taken, rows, CloseReason.FULL if rows >= limit and full is CloseReason.FULL else None, late
+        return Fitted(taken, rows, CloseReason.FULL if rows >= limit and full is CloseReason.FULL else None, late)
 
-    def _lane_of(self, entry: E) -> _Lane[E]:
-        if entry.key is None:
-            return _Lane(None)
-        lane = self._lanes.get(entry.key)
+    def _joined(self, lane: Lane[E], now: float, limit: int) -> Fitted[E]:
+        """Return the same where lengths vary."""
+        precedence, key = self._precedence, lane.key
+
+        def waiting(bucket: int) -> Iterable[E]:
+            there = lane if bucket == lane.bucket or key is None else self._lanes[key, bucket]
+            return there.entries if precedence is None else precedence.order(there)
+
+        buckets = [lane.bucket] if key is None or self._buckets is None else self._buckets[key]
+        limits = Limits.of(self._forecast, limit, self._options.padded)
+        return fitted(join(buckets, lane.bucket, waiting, limits), self._forecast, now)
+
+    def _lane_of(self, entry: E) -> Lane[E]:
+        key, buckets = entry.key, self._buckets
+        if key is None:
+            return Lane(None, entry.bucket)
+        name = key if buckets is None else (key, entry.bucket)
+        lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[entry.key] = _Lane(entry.key)
+            lane = self._lanes[name] = Lane(key, entry.bucket)
+            if buckets is not None:
+                buckets.add(key, entry.bucket)
         return lane
 
     def _remove(self, entry: E) -> None:
@@ -293,11 +322,17 @@ class Backlog(Generic[E]):
         lane.rows -= entry.rows
         self.rows -= entry.rows
         self.size_bytes -= entry.size_bytes
+        if self._buckets is not None:
+            self.cells -= entry.rows * entry.bucket
         if not lane.entries:
             self._ripe.pop(lane, None)
             if lane.key is not None:
-                del self._lanes[lane.key]
-        elif lane.rows < self._worthwhile_rows:
+                if self._buckets is None:
+                    del self._lanes[lane.key]
+                else:
+                    del self._lanes[lane.key, lane.bucket]
+                    self._buckets.remove(lane.key, lane.bucket)
+        elif lane.rows < self._worthwhile_rows and not (lane.bucket and lane.cells >= self._forecast.full_cost):
             self._ripe.pop(lane, None)
 
     def _forget_the_gone(self) -> None:

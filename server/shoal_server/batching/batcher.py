@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from time import thread_time_ns
 from typing import Final
 
 from shoal_server.batching.backlog import Backlog
@@ -53,6 +54,7 @@ class Batcher:
         observer: Observer,
         fairness: FairnessOptions | None = None,
         answers: AnswerOptions | None = None,
+        cpu_ns: Callable[[], int] = thread_time_ns,
         settled: Callable[[Sequence[Ticket]], None],
         broken: Callable[[str], None],
         closed: Callable[[], None],
@@ -69,6 +71,7 @@ class Batcher:
         self._executor = executor
         self._clock = clock
         self._observer = observer
+        self._cpu_ns = cpu_ns
         self._settled = settled
         self._broken = broken
         self._closed = closed
@@ -120,7 +123,7 @@ class Batcher:
             ticket.key = None
         if self._limit is not None and self._inside >= self._limit.limit:
             text = f"model '{self.origin.model}' is overloaded: it takes {self._limit.limit} requests at once now"
-            raise Overloaded(text, Bound.REQUESTS, retry_after_s=self.forecast.drain_s(self._backlog.rows / 2))
+            raise Overloaded(text, Bound.REQUESTS, retry_after_s=self.forecast.drain_s(self._backlog.cost / 2))
         try:
             if ticket.rows > self.options.max_rows and ticket.key is not None:
                 self._splitter.offer(ticket)
@@ -242,7 +245,9 @@ class Batcher:
                 running.work.control.stop()
 
     def _start(self, dispatch: Dispatch[Ticket], now: float) -> None:
-        work = BatchExecution(self.origin, self.runner, self.options, dispatch.entries, guarded=self._guarded)
+        work = BatchExecution(
+            self.origin, self.runner, self.options, dispatch.entries, guarded=self._guarded, cpu_ns=self._cpu_ns
+        )
         for ticket in work.traced:
             assert ticket.trace is not None, "that is why it is among the traced"
             ticket.trace.dispatched = True
@@ -251,7 +256,7 @@ class Batcher:
         if self._sharer is not None:
             self._sharer.dispatched(work.tickets, now)
         self.statistics.dispatched(dispatch.rows, dispatch.reason)
-        ends_s = self.forecast.started(now, dispatch.rows)
+        ends_s = self.forecast.started(now, dispatch.cost)
         running = Running(work, dispatch, now, ends_s, pressed=bool(self._backlog))
         self._slots.take(self._slot_account)
         self._running[running] = None
@@ -269,7 +274,7 @@ class Batcher:
         self._hung_in_a_row = 0
         now = self._clock.monotonic()
         if len(report.runs) == 1 and not report.bugs:  # in one go, so that it says what a batch takes
-            self.forecast.observe(now, report.runs[0].rows, now - running.dispatched_s)
+            self.forecast.observe(now, report.runs[0].cost, now - running.dispatched_s, report.runs[0].cpu_ns / 1e9)
         self._finish(running, report, now)
         self.pump()
 
@@ -287,7 +292,7 @@ class Batcher:
         if self._sharer is not None:
             tickets = self._sharer.ended(tickets, now)
         self.statistics.executed(tickets, report, running.dispatched_s, now)
-        self.forecast.ended(now, running.ends_s, running.dispatch.rows, pressed=running.pressed)
+        self.forecast.ended(now, running.ends_s, running.dispatch.cost, pressed=running.pressed)
         if running.work.traced:
             self._tell(running.told(report, now))
         model, version, _uid = self.origin

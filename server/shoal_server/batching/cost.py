@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-_FORGET: Final = 1.0 - 1.0 / 32  # per batch: what was seen a hundred batches ago counts 4 %
+_MEMORY: Final = 32  # batches: what was seen a hundred batches ago counts 4 %
 _WARM_WEIGHT: Final = 1.0  # of all that the warm-up measured, in batches: real ones soon outweigh it
 _KEEP_SLOPE: Final = 0.1  # how much the slope so far counts, in squared mean costs; matters where all batches are alike
 _OUTLIER: Final = 4.0  # mean deviations above the line, beyond which a batch counts as no slower
@@ -21,6 +21,7 @@ class CostModel:
     """
 
     __slots__ = (
+        "_forget",
         "_mean_cost",
         "_mean_s",
         "_spread",
@@ -32,8 +33,14 @@ class CostModel:
         "deviation_s",
     )
 
-    def __init__(self, timings: Iterable[tuple[int, float]] = ()) -> None:
-        """Start from what a warm-up measured: cost and seconds of each run."""
+    def __init__(
+        self, timings: Iterable[tuple[int, float]] = (), *, memory: int = _MEMORY, warm_weight: float = _WARM_WEIGHT
+    ) -> None:
+        """Start from what a warm-up measured: cost and seconds of each run, which weigh as much as so many batches.
+
+        A batch ``memory`` batches ago counts a third of the last.
+        """
+        self._forget = 1.0 - 1.0 / memory
         self.base_s = 0.0
         self.cost_s = 0.0
         self.deviation_s = 0.0
@@ -46,8 +53,8 @@ class CostModel:
         for cost, took_s in timings:
             self.observe(cost, took_s)
         if self._weight > _WARM_WEIGHT:
-            share = _WARM_WEIGHT / self._weight
-            self._weight = _WARM_WEIGHT
+            share = warm_weight / self._weight
+            self._weight = warm_weight
             self._spread *= share
             self._together *= share
 
@@ -63,12 +70,13 @@ class CostModel:
             took_s = min(took_s, predicted_s + limit_s) if self._weight > 1.0 else took_s
             self.deviation_s += (abs(took_s - predicted_s) - self.deviation_s) * _DEVIATION_SHARE
         self.batches += 1
-        weight = self._weight = _FORGET * self._weight + 1.0
+        forget = self._forget
+        weight = self._weight = forget * self._weight + 1.0
         far = cost - self._mean_cost
         self._mean_cost += far / weight
         self._mean_s += (took_s - self._mean_s) / weight
-        self._spread = _FORGET * self._spread + far * (cost - self._mean_cost)
-        self._together = _FORGET * self._together + far * (took_s - self._mean_s)
+        self._spread = forget * self._spread + far * (cost - self._mean_cost)
+        self._together = forget * self._together + far * (took_s - self._mean_s)
         self._draw()
 
     def _draw(self) -> None:

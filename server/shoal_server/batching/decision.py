@@ -31,6 +31,11 @@ class Entry(Protocol):
         """Who asks; of no account without fairness."""
         ...
 
+    @property
+    def bucket(self) -> int:
+        """The length that it is at least padded to, >= 1; of no account where lengths do not vary."""
+        ...
+
 
 E = TypeVar("E", bound=Entry)
 
@@ -42,15 +47,22 @@ class CloseReason(Enum):
     DELAY_OVER = "delay_over"
     SLOT_FREE = "slot_free"
     DEADLINE = "deadline"  # one row more would have made a member late
+    LENGTHS = "lengths"  # one more would have cost more padding than a batch of its own costs
     ALONE = "alone"
 
 
 class Dispatch(NamedTuple, Generic[E]):
-    """Run these now, as one batch of ``rows`` rows."""
+    """Run these now, as one batch of ``rows`` rows, and where lengths vary, of ``cells`` padded cells."""
 
     entries: tuple[E, ...]
     rows: int
     reason: CloseReason
+    cells: int = 0
+
+    @property
+    def cost(self) -> int:
+        """What it is in the measure of the forecast."""
+        return self.cells or self.rows
 
 
 class TooLate(NamedTuple, Generic[E]):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter_ns
+from time import perf_counter_ns, thread_time_ns
 from typing import Protocol
 
 from shoal_server.batching.parts import Part
@@ -10,9 +10,10 @@ from shoal_server.batching.ticket import Origin, Outputs, Ticket
 from shoal_server.errors import ExecutionFailed, InternalError, NotFinite, ShoalError
 from shoal_server.events import Traced
 from shoal_server.options import BatchingOptions
-from shoal_server.tensors.batch import WHOLE, Array, SplitError, assemble, blocks_of
+from shoal_server.tensors.batch import WHOLE, Array, OutputBlock, SplitError, assemble, blocks_of
 from shoal_server.tensors.finite import all_finite, first_not_finite
 from shoal_server.tensors.invariance import InvarianceFinding
+from shoal_server.tensors.padding import Member, assemble_padded, cut, is_cut
 from shoal_server.tensors.spec import Signature
 
 
@@ -63,7 +64,7 @@ class Runner(Protocol):
 
     @property
     def timings(self) -> Sequence[tuple[int, float]]:
-        """Rows and seconds of runs before it served."""
+        """Rows (where lengths vary, padded cells) and seconds of runs before it served."""
         ...
 
     def run(self, inputs: Sequence[Array | None], control: Control) -> Sequence[Array]:
@@ -76,7 +77,9 @@ class Run:
     """One call of the model that answered somebody: its rows (padding not counted) and nanoseconds per stage.
 
     ``requests`` is the number of those that it answered, ``continued`` of them with rows after their first part,
-    ``began_ns`` the start by ``perf_counter_ns``, and ``members`` are those of the requests that are traced.
+    ``began_ns`` the start by ``perf_counter_ns``, and ``members`` are those of the requests that are traced. Where
+    lengths vary, ``cells`` are rows times their lengths, ``padded_cells`` what was computed for that, and ``cpu_ns``
+    what the model took of its thread's processor time.
     """
 
     rows: int
@@ -87,6 +90,14 @@ class Run:
     began_ns: int = 0
     members: Sequence[Traced] = ()
     continued: int = 0
+    cells: int = 0
+    padded_cells: int = 0
+    cpu_ns: int = 0
+
+    @property
+    def cost(self) -> int:
+        """What it was in the measure of the forecast."""
+        return self.padded_cells or self.rows
 
 
 @dataclass(slots=True)
@@ -111,9 +122,20 @@ class BatchExecution:
     a neighbour may have done it. If it comes out the same, it is not answered with that.
     """
 
-    __slots__ = ("_guarded", "_options", "_runner", "control", "has_parts", "origin", "report", "tickets", "traced")
+    __slots__ = (
+        "_cpu_ns",
+        "_guarded",
+        "_options",
+        "_runner",
+        "control",
+        "has_parts",
+        "origin",
+        "report",
+        "tickets",
+        "traced",
+    )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it takes to run a batch
         self,
         origin: Origin,
         runner: Runner,
@@ -121,8 +143,11 @@ class BatchExecution:
         tickets: Sequence[Ticket],
         *,
         guarded: bool = False,
+        cpu_ns: Callable[[], int] = thread_time_ns,
     ) -> None:
+        """``cpu_ns`` tells what processor time the calling thread has had."""
         self._guarded = guarded
+        self._cpu_ns = cpu_ns
         self.origin = origin
         self._runner = runner
         self._options = options
@@ -136,7 +161,11 @@ class BatchExecution:
     def form(self) -> object:
         """What decides, besides the rows, how long the batch takes; None where it is not known to be alike."""
         key = self.tickets[0].key
-        return None if key is None else (self.origin, key)
+        if key is None:
+            return None
+        if self.tickets[0].extent is None:
+            return self.origin, key
+        return self.origin, key, max([ticket.bucket for ticket in self.tickets])
 
     @property
     def rows(self) -> int:
@@ -196,28 +225,42 @@ class BatchExecution:
         signature = runner.signature
         began = perf_counter_ns()
         rows = sum([ticket.rows for ticket in tickets])
-        padded = self._options.padded(rows) if pad and tickets[0].key is not None else rows
-        inputs = assemble(signature, [ticket.values for ticket in tickets], padded if padded > rows else 0)
-        assembled = perf_counter_ns()
-        arrays = runner.run(inputs, self.control)
-        computed = perf_counter_ns()
-        whole = len(tickets) == 1 and padded == rows and not tickets[0].is_part
-        blocks = blocks_of(signature, arrays, WHOLE if whole else padded)
-        outputs = Outputs(self.origin, blocks, tuple([b.shape(WHOLE) if whole else b.tail for b in blocks]))
-        suspects = self._suspects(tickets, inputs, arrays) if self._guarded else ()
-        requests = 0
-        if whole:
-            requests += tickets[0].succeed(outputs, 0, WHOLE)
+        pad = pad and tickets[0].key is not None
+        padded = self._options.padded(rows) if pad else rows
+        missing_to = padded if padded > rows else 0
+        members: list[Member] = []
+        length = 0
+        if signature.lengths is None:
+            inputs = assemble(signature, [ticket.values for ticket in tickets], missing_to)
         else:
-            start = 0
-            for ticket in tickets:
-                if ticket not in suspects:
-                    requests += ticket.succeed(outputs, start, ticket.rows)
-                start += ticket.rows
+            length = max([ticket.bucket if pad else ticket.length for ticket in tickets])
+            members = [Member(ticket.values, ticket.rows, ticket.length) for ticket in tickets]
+            inputs = assemble_padded(signature, members, length, missing_to)
+        assembled = perf_counter_ns()
+        # Two calls of the kernel, which are worth it where batches are formed by what they cost.
+        began_cpu = self._cpu_ns() if members else 0
+        arrays = runner.run(inputs, self.control)
+        cpu_ns = self._cpu_ns() - began_cpu if members else 0
+        computed = perf_counter_ns()
+        views: Sequence[Sequence[Array]] = ()
+        if signature.lengths is not None and is_cut(signature.lengths, members, length):
+            views = cut(signature, arrays, members, (padded, length))
+        whole = len(tickets) == 1 and padded == rows and not views and not tickets[0].is_part
+        blocks = () if views else blocks_of(signature, arrays, WHOLE if whole else padded)
+        suspects = self._suspects(tickets, inputs, arrays, views) if self._guarded else ()
+        if whole:
+            outputs = Outputs(self.origin, blocks, tuple([block.shape(WHOLE) for block in blocks]))
+            requests = int(tickets[0].succeed(outputs, 0, WHOLE))
+        else:
+            requests = self._answer(tickets, blocks, views, suspects)
         output_ns = perf_counter_ns() - computed
         if suspects:
             rows -= sum([suspect.rows for suspect in suspects])
         run = Run(rows, assembled - began, computed - assembled, output_ns, requests, began)
+        if signature.lengths is not None:
+            run.cells = sum([member.rows * member.length for member in members])
+            run.padded_cells = padded * length
+            run.cpu_ns = cpu_ns
         if self.traced:
             run.members = [ticket.trace for ticket in tickets if ticket.trace is not None]
         if self.has_parts:
@@ -227,9 +270,15 @@ class BatchExecution:
             self._run([suspect], pad=pad)
 
     def _suspects(
-        self, tickets: Sequence[Ticket], inputs: Sequence[Array | None], arrays: Sequence[Array]
+        self,
+        tickets: Sequence[Ticket],
+        inputs: Sequence[Array | None],
+        arrays: Sequence[Array],
+        views: Sequence[Sequence[Array]],
     ) -> Sequence[Ticket]:
         """Return the members of a batch whose answers are not finite while their inputs are.
+
+        ``views`` are each one's own part of the outputs, where it is not simply its rows.
 
         Raises:
             NotFinite: it is the only member.
@@ -239,12 +288,12 @@ class BatchExecution:
             return ()
         suspects: list[Ticket] = []
         start = 0
-        for ticket in tickets:
+        for number, ticket in enumerate(tickets):
             if tickets[0].key is None:
                 own, given = arrays, inputs
             else:
                 rows = slice(start, start + ticket.rows)
-                own = [array[rows] for array in arrays]
+                own = views[number] if views else [array[rows] for array in arrays]
                 given = [None if array is None else array[rows] for array in inputs]
             start += ticket.rows
             place = first_not_finite(signature.outputs, own)
@@ -254,3 +303,26 @@ class BatchExecution:
                 raise NotFinite(f"output '{place.name}' has NaN or infinity in row {place.row}, and no input has any")
             suspects.append(ticket)
         return suspects
+
+    def _answer(
+        self,
+        tickets: Sequence[Ticket],
+        blocks: Sequence[OutputBlock],
+        views: Sequence[Sequence[Array]],
+        but: Sequence[Ticket],
+    ) -> int:
+        """Answer the members with their rows of the blocks, or with their own views; return how many took it."""
+        requests = start = 0
+        if views:
+            for ticket, own in zip(tickets, views, strict=True):
+                if ticket not in but:
+                    mine = blocks_of(self._runner.signature, own, ticket.rows)
+                    outputs = Outputs(self.origin, mine, tuple([block.tail for block in mine]))
+                    requests += ticket.succeed(outputs, 0, ticket.rows)
+            return requests
+        outputs = Outputs(self.origin, tuple(blocks), tuple([block.tail for block in blocks]))
+        for ticket in tickets:
+            if ticket not in but:
+                requests += ticket.succeed(outputs, start, ticket.rows)
+            start += ticket.rows
+        return requests

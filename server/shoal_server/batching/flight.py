@@ -25,7 +25,7 @@ class Flight(Ticket):
         """``keeps`` says that the answer is to be had afterwards as ``kept``."""
         super().__init__(
             _NOBODY,
-            Checked(tuple(leader.values), leader.rows, leader.key),
+            Checked(tuple(leader.values), leader.rows, leader.key, leader.extent),
             leader.size_bytes,
             now,
             leader.deadline_s,

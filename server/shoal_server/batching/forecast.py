@@ -6,7 +6,8 @@ where other models use the same slots, or where requests cannot be joined.
 
 Whatever is not known is taken to be free, so that nobody is refused on a guess: a model without evidence refuses
 nobody, and neither does one that has not run for a while, whose next request is its next measurement. Rows are the
-measure of cost everywhere here; ``BatchingOptions.padded`` says what a batch of some rows really computes.
+measure of cost everywhere here, and padded cells (rows times length) where the owner declares lengths: then read
+"cells" for "rows". ``BatchingOptions.padded`` says what a batch of some rows really computes.
 """
 
 from collections.abc import Iterable
@@ -23,6 +24,11 @@ _STALE_S: Final = 1.0  # after which what is known of a model's cost is no reaso
 _STALE_BATCHES: Final = 4.0  # the same, in batches, for models that take longer
 _SAFE_DEVIATIONS: Final = 2.0
 _FORGET: Final = 1.0 - 1.0 / 16  # per batch
+_OVERHEAD: Final = 1.0 / 32  # of a batch's time: as little as its base cost gets, a larger one does not pay any more
+_LONG_MEMORY: Final = 512  # batches: the base is a small part of each, and seen through much noise
+_WARM_WEIGHT: Final = 64.0  # of what the warm-up measured for that, in batches
+_LEAST_CELLS: Final = 256
+_MOST_CELLS: Final = 1 << 20
 _GUESSED_DRAIN_S: Final = 0.05  # how long a line takes to get shorter where nothing is known of the model
 
 
@@ -33,20 +39,32 @@ class Forecast:
         "_allowed_rows",
         "_drained_rows",
         "_drained_s",
+        "_effort",
         "_ends",
+        "_finds_full",
         "_last_end_s",
-        "_max_rows",
         "_padded",
         "_slots",
+        "_varies",
         "cost",
+        "full_cost",
+        "spare_cost",
         "trusted_until_s",
     )
 
     def __init__(self, options: BatchingOptions, slots: int = 1, timings: Iterable[tuple[int, float]] = ()) -> None:
         """``slots`` batches may run at once; ``timings`` are what the warm-up measured."""
+        lengths = options.lengths
         self.cost = CostModel(timings)
-        self._max_rows = options.max_rows
-        self._allowed_rows = options.allowed_rows
+        self.full_cost = options.max_rows if lengths is None else lengths.max_cells or _LEAST_CELLS
+        """Of the largest batch: its rows; with lengths its cells, without the owner's limit as many as still pay."""
+        self.spare_cost = 0
+        """Cells whose computation takes as long as to begin a batch: with lengths, what may be padding."""
+        self._varies = lengths is not None
+        # What padding, and a batch more, take of a processor: seconds on the clock are those of a busy machine, too.
+        self._effort = CostModel(timings if lengths is not None else (), memory=_LONG_MEMORY, warm_weight=_WARM_WEIGHT)
+        self._finds_full = lengths is not None and not lengths.max_cells
+        self._allowed_rows = () if lengths is not None else options.allowed_rows
         self._padded = options.padded
         self._slots = slots
         self._ends: list[float] = []  # when each batch that runs should end
@@ -55,6 +73,8 @@ class Forecast:
         self._last_end_s: float | None = None  # while the line is longer than a batch
         self._drained_rows = 0.0
         self._drained_s = 0.0
+        if self._varies:
+            self._weigh()
 
     def started(self, now: float, rows: int) -> float:
         """Note that a batch starts; return what ``ended`` takes to know it by."""
@@ -73,15 +93,22 @@ class Forecast:
             self._drained_s = _FORGET * self._drained_s + now - self._last_end_s
         self._last_end_s = now
 
-    def observe(self, now: float, rows: int, took_s: float) -> None:
-        """Learn from a batch that ran to its end and kept a slot for ``took_s``."""
+    def observe(self, now: float, rows: int, took_s: float, cpu_s: float = 0.0) -> None:
+        """Learn from a batch that ran to its end and kept a slot for ``took_s``, and with lengths its thread's CPU."""
         self.cost.observe(self._cost(rows), took_s)
+        if self._varies:
+            self._effort.observe(rows, cpu_s)
+            self._weigh()
         if self.cost.batches >= ENOUGH_BATCHES:
             self.trusted_until_s = now + max(_STALE_S, _STALE_BATCHES * took_s)
 
     def execution_s(self, rows: int) -> float:
         """Return how long a batch of so many rows should take."""
         return self.cost.base_s + self.cost.cost_s * self._cost(rows)
+
+    def alone_s(self, rows: int, bucket: int) -> float:
+        """Return how long a request should take by itself; ``bucket`` is 0 where lengths do not vary."""
+        return self.execution_s(self._padded(rows) * bucket if bucket else rows)
 
     def safe_execution_s(self, now: float, rows: int) -> float:
         """Return within what time a batch of so many rows almost surely ends; 0 where nothing is known."""
@@ -94,7 +121,7 @@ class Forecast:
         cost = self.cost
         spare_s = left_s - cost.base_s - _SAFE_DEVIATIONS * cost.deviation_s
         # A millionth more: what was just computed the other way round must not fail by a rounding error.
-        most = int(spare_s / cost.cost_s * (1.0 + 1e-6)) if cost.cost_s > 0.0 else self._max_rows
+        most = int(spare_s / cost.cost_s * (1.0 + 1e-6)) if cost.cost_s > 0.0 else self.full_cost
         return max((rows for rows in self._allowed_rows if rows <= most), default=most)
 
     def wait_s(self, now: float, rows: int, ahead_rows: int) -> float:
@@ -106,7 +133,7 @@ class Forecast:
 
     def batch_s(self, rows: int, ahead_rows: int) -> float:
         """Return how long the batch should take that such a request will be in."""
-        most = self._max_rows
+        most = self.full_cost
         if self._batches_before(rows, ahead_rows):
             return self.execution_s(max(rows, most))  # behind a full batch there are others to fill its own
         return self.execution_s(max(rows, min(rows + ahead_rows, most)))
@@ -145,10 +172,20 @@ class Forecast:
         """Return how long the line takes to lose so many rows."""
         if not self.cost.batches and not self._drained_rows:
             return _GUESSED_DRAIN_S
-        return rows / self._max_rows * self._interval_s()
+        return rows / self.full_cost * self._interval_s()
+
+    def _weigh(self) -> None:
+        """Find out what padding, and which batches, pay."""
+        cost = self._effort
+        if cost.batches >= ENOUGH_BATCHES:
+            spare = cost.base_s / cost.cost_s if cost.cost_s > 0.0 else _MOST_CELLS
+            self.spare_cost = min(int(spare), _MOST_CELLS)
+            if self._finds_full:
+                # Smaller ones are not worth the trouble, whatever a busy machine makes of the base.
+                self.full_cost = min(max(int(spare / _OVERHEAD), _LEAST_CELLS), _MOST_CELLS)
 
     def _batches_before(self, rows: int, ahead_rows: int) -> int:
-        most = self._max_rows
+        most = self.full_cost
         if rows >= most:
             return -(-ahead_rows // most)
         return (ahead_rows + rows - 1) // most if rows else ahead_rows // most
@@ -156,8 +193,8 @@ class Forecast:
     def _interval_s(self) -> float:
         """Return the time from one full batch to the next."""
         if self._last_end_s is not None and self._drained_rows:
-            return self._max_rows * self._drained_s / self._drained_rows
-        return self.execution_s(self._max_rows) / self._slots
+            return self.full_cost * self._drained_s / self._drained_rows
+        return self.execution_s(self.full_cost) / self._slots
 
     def _cost(self, rows: int) -> int:
         return self._padded(rows) if self._allowed_rows else rows

@@ -19,7 +19,8 @@ class Measured:
 
     ``queue_s`` and ``request_s`` are of requests that were answered with results; ``batch_rows`` of all batches, and
     the stages of the calls of the model that answered somebody. ``lookups`` are requests whose content was looked at:
-    hit, miss (of the cache), and shared (computed with another).
+    hit, miss (of the cache), and shared (computed with another). ``cells`` and
+    ``padded_cells`` are 0 where lengths do not vary.
     """
 
     outcomes: Mapping[Outcome, int]
@@ -32,6 +33,8 @@ class Measured:
     infer_s: Buckets
     output_s: Buckets
     lookups: Mapping[str, int]
+    cells: int = 0
+    padded_cells: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -51,6 +54,8 @@ class Measured:
             self.infer_s.plus(other.infer_s),
             self.output_s.plus(other.output_s),
             _sum(self.lookups, other.lookups),
+            self.cells + other.cells,
+            self.padded_cells + other.padded_cells,
         )
 
 

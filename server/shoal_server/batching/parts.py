@@ -134,14 +134,16 @@ class Split:
         part = Part(
             self,
             number,
-            Checked(values, rows, whole.key),
+            Checked(values, rows, whole.key, whole.extent),
             whole.arrived_s if first else now,
             whole.deadline_s if first else min(now + self._patience_s, whole.answer_by_s),
         )
         if now < forecast.trusted_until_s:
             # It must end while there is time for those after it, even if nobody else came.
             turns_after = (self.parts - 1 - number) // self._slots
-            part.answer_by_s = max(whole.answer_by_s - turns_after * forecast.execution_s(self._most_rows), now)
+            part.answer_by_s = max(
+                whole.answer_by_s - turns_after * forecast.alone_s(self._most_rows, whole.bucket), now
+            )
         return part
 
     def __repr__(self) -> str:

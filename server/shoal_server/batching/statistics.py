@@ -57,12 +57,15 @@ class Statistics:
     given to, ``cache_miss`` those that a cache was asked for in vain, and ``shared`` those that were computed with
     another of the same content.
 
-    Beside Triton's terms stand those of ``Measured``.
+    Beside Triton's terms stand those of ``Measured``, and where lengths vary ``cells`` (rows times their lengths) and
+    ``padded_cells`` (what was computed for them).
     """
 
     inference_count: int = 0
     execution_count: int = 0
     last_inference_s: float = 0.0
+    cells: int = 0
+    padded_cells: int = 0
     success: Total = field(default_factory=Total)
     fail: Total = field(default_factory=Total)
     queue: Total = field(default_factory=Total)
@@ -118,6 +121,8 @@ class Statistics:
             self.stages.add(run, run.requests, run.continued)
             self.inference_count += run.rows
             self.execution_count += 1
+            self.cells += run.cells
+            self.padded_cells += run.padded_cells
             self.last_inference_s = now
 
     def answered(self, ticket: Ticket, dispatched_s: float, now: float) -> None:
@@ -148,4 +153,6 @@ class Statistics:
             self.infer_s.read(),
             self.output_s.read(),
             {"hit": self.cache_hit.count, "miss": self.cache_miss.count, "shared": self.shared},
+            self.cells,
+            self.padded_cells,
         )

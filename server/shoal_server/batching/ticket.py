@@ -58,7 +58,8 @@ class Ticket:
     ``arrived_s``, ``deadline_s`` (of its wait) and ``answer_by_s`` (of the whole; the latest where the caller set none)
     are monotonic seconds, ``size_bytes`` the size of the request's message. ``priority`` is a level of the model's, 1
     the first, and ``caller`` whoever asks, empty where nobody needs to know. ``outcome`` is None until an answer was
-    given; ``trace`` is there where somebody records what happens to it.
+    given; ``trace`` is there where somebody records what happens to it. ``extent`` is there where
+    lengths vary.
 
     ``is_part`` says that it stands for some rows of another ticket; see ``parts``.
     """
@@ -71,6 +72,7 @@ class Ticket:
         "arrived_s",
         "caller",
         "deadline_s",
+        "extent",
         "key",
         "outcome",
         "priority",
@@ -96,6 +98,7 @@ class Ticket:
         self.values: Sequence[Value | None] = checked.values
         self.rows = checked.rows
         self.key = checked.key
+        self.extent = checked.extent
         self.size_bytes = size_bytes
         self.arrived_s = arrived_s
         self.deadline_s = deadline_s
@@ -104,6 +107,16 @@ class Ticket:
         self.caller = caller
         self.outcome: Outcome | None = None
         self.trace = trace
+
+    @property
+    def length(self) -> int:
+        """The request's length; 0 where lengths do not vary."""
+        return 0 if self.extent is None else self.extent.length
+
+    @property
+    def bucket(self) -> int:
+        """The length that it is at least padded to, >= 1; 0 where lengths do not vary."""
+        return 0 if self.extent is None else self.extent.bucket
 
     @property
     def answered(self) -> bool:

@@ -180,6 +180,14 @@ def _models(snapshot: Snapshot) -> Iterator[Figure]:
         "batch.rows", Kind.HISTOGRAM, "{row}", "Rows of a batch.", "", lambda one: {"": one.measured.batch_rows}
     )
     yield figure(
+        "batch.cells",
+        Kind.COUNTER,
+        "{cell}",
+        "Rows times lengths of what was computed, where lengths vary: what was sent, and what filled it up.",
+        "shoal.batch.cells",
+        _cells,
+    )
+    yield figure(
         "batch.stage.duration",
         Kind.HISTOGRAM,
         "s",
@@ -199,6 +207,13 @@ def _models(snapshot: Snapshot) -> Iterator[Figure]:
         "shoal.batch.close_reason",
         lambda one: {reason.value: count for reason, count in one.measured.close_reasons.items()},
     )
+
+
+def _cells(one: VersionMeasured) -> Mapping[str, float | Buckets]:
+    measured = one.measured
+    if not measured.padded_cells:
+        return {}
+    return {"sent": measured.cells, "padding": measured.padded_cells - measured.cells}
 
 
 def _versions(snapshot: Snapshot) -> Iterator[Figure]:

@@ -120,8 +120,8 @@ def _block(spec: TensorSpec, array: Array) -> OutputBlock:
     return OutputBlock(spec, array.shape, data)
 
 
-def blocks_of(signature: Signature, arrays: Sequence[Array], rows: int) -> tuple[OutputBlock, ...]:
-    """Prepare a batch's outputs for splitting.
+def require_rows(signature: Signature, arrays: Sequence[Array], rows: int) -> None:
+    """Hold a batch's outputs against the signature.
 
     ``rows`` is what went in, padding included, or ``WHOLE`` for a batch of one that is not to be split.
 
@@ -135,4 +135,13 @@ def blocks_of(signature: Signature, arrays: Sequence[Array], rows: int) -> tuple
             raise SplitError(f"output '{spec.name}' is declared {spec.datatype.value} and came as {array.dtype}")
         if rows != WHOLE and (not array.ndim or array.shape[0] != rows):
             raise SplitError(f"output '{spec.name}' has shape {list(array.shape)} for {rows} rows")
+
+
+def blocks_of(signature: Signature, arrays: Sequence[Array], rows: int) -> tuple[OutputBlock, ...]:
+    """Prepare a batch's outputs for splitting.
+
+    Raises:
+        SplitError: as by ``require_rows``.
+    """
+    require_rows(signature, arrays, rows)
     return tuple([_block(spec, array) for spec, array in zip(signature.outputs, arrays, strict=True)])

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shoal_server.tensors.batch import Array, SplitError, as_array, concatenate, pad_rows
+from shoal_server.tensors.batch import Array, SplitError, as_array, concatenate, pad_rows, require_rows
 from shoal_server.tensors.lengths import Column, Lengths
 from shoal_server.tensors.spec import Signature, TensorSpec, Value
 
@@ -90,16 +90,13 @@ def cut(
     """Return each member's rows of the outputs, cut to its length: views. ``sizes`` are the batch's rows and length.
 
     Raises:
-        SplitError: an output has not the rows of the batch, or one that is to be cut not its length.
+        SplitError: as by ``require_rows``, or an output that is to be cut has not the length of the batch.
     """
     lengths = signature.lengths
     assert lengths is not None, "the signature knows what varies"
     rows, length = sizes
-    if len(arrays) != len(lengths.cuts):
-        raise SplitError(f"the model declares {len(lengths.cuts)} outputs and gave {len(arrays)}")
+    require_rows(signature, arrays, rows)
     for spec, array, axis in zip(signature.outputs, arrays, lengths.cuts, strict=True):
-        if array.shape[:1] != (rows,):
-            raise SplitError(f"output '{spec.name}' has shape {list(array.shape)} for {rows} rows")
         if axis and array.shape[axis : axis + 1] != (length,):
             raise SplitError(f"output '{spec.name}' of shape {list(array.shape)} has no length {length} on axis {axis}")
     members_views = []

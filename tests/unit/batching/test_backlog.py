@@ -29,6 +29,7 @@ class Entry:
     payload: list[int] = field(default_factory=list)
     priority: int = 1
     caller: str = ""
+    bucket: int = 0
 
     @property
     def answer_by_s(self) -> float:

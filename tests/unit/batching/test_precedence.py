@@ -22,6 +22,7 @@ class Entry:
     deadline_s: float = 1e6
     answer_by_s: float = 1e6
     size_bytes: int = 10
+    bucket: int = 0
 
 
 def batches(backlog: Backlog[Entry], now: float = 0.0) -> list[list[Entry]]:
