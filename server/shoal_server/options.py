@@ -107,7 +107,7 @@ class BatchingOptions:
 
         Sizes that the owner has named stay what they are.
         """
-        named = self.allowed_rows or self.preferred_rows
+        named = self.allowed_rows or self.preferred_rows or self.lengths  # of which the cells are bounded instead
         return replace(
             self,
             max_rows=min(rows, self.max_rows) if self.tunes_rows and rows and not named else self.max_rows,

@@ -115,7 +115,10 @@ class LoadedModel(Protocol):
 
     @property
     def timings(self) -> Sequence[tuple[int, float]]:
-        """Rows and seconds of runs during the warm-up, ascending by rows; empty where nothing could be measured."""
+        """Rows (where lengths vary, padded cells) and seconds of runs during the warm-up, ascending.
+
+        Empty where nothing could be measured.
+        """
         ...
 
     def run(self, inputs: Sequence[Array | None], control: RunControl) -> Sequence[Array]:

@@ -7,7 +7,9 @@ from shoal.inference import model_config_pb2 as pb
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.cost import CostModel
 from shoal_server.lifecycle.definition import ModelDefinition, VersionPolicy
+from shoal_server.options import LengthOptions
 from shoal_server.tensors.datatype import DataType
+from shoal_server.tensors.lengths import Lengths
 from shoal_server.tensors.spec import TensorSpec
 
 PLATFORM: Final = "onnxruntime_onnx"
@@ -26,9 +28,11 @@ def model_config(definition: ModelDefinition, batcher: Batcher, digest: str) -> 
     (``shoal.invariance``, and in a word ``shoal.invariant``: yes, no, unknown, or kept, where batches have one size for
     that), the class labels of an output (``shoal.labels.NAME``, a JSON list), the SHA-256 of the model file
     (``shoal.digest``), and what a batch takes so far, in microseconds: ``shoal.cost.base_us`` and ``shoal.cost.row_us``
-    for each row, on average ``shoal.cost.deviation_us`` off, as learned from ``shoal.cost.batches`` batches, those of
-    the warm-up included. ``shoal.tuning`` says how it is run and the figures that led to it, ``shoal.tuning.max_rows``
-    up to how many rows a batch is filled.
+    for each row (``shoal.cost.cell_us`` for each padded cell, where lengths vary), on average
+    ``shoal.cost.deviation_us`` off, as learned from ``shoal.cost.batches`` batches, those of the warm-up included.
+    ``shoal.tuning`` says how it is run and the figures that led to it, ``shoal.tuning.max_rows`` up to how many rows a
+    batch is filled. ``shoal.lengths`` is what holds of variable lengths, as JSON; ``shoal.lengths.cells`` and
+    ``shoal.lengths.padded_cells`` count rows times lengths so far, as sent and as computed.
     """
     signature, options = batcher.runner.signature, batcher.options
     config = pb.ModelConfig.FromString(definition.config)
@@ -38,10 +42,10 @@ def model_config(definition: ModelDefinition, batcher: Batcher, digest: str) -> 
     # What a request may have, not what a batch is filled to: that may be less.
     config.max_batch_size = definition.batching.max_rows if batcher.batches else 0
     del config.input[:], config.output[:]
-    for spec in signature.inputs:
-        config.input.add(
-            name=spec.name, data_type=_TYPES[spec.datatype], dims=_dims(spec, batcher), optional=spec.optional
-        )
+    generated = signature.lengths.generated if signature.lengths is not None else ()
+    for index, spec in enumerate(signature.inputs):
+        optional = spec.optional or index in generated
+        config.input.add(name=spec.name, data_type=_TYPES[spec.datatype], dims=_dims(spec, batcher), optional=optional)
     for spec in signature.outputs:
         config.output.add(name=spec.name, data_type=_TYPES[spec.datatype], dims=_dims(spec, batcher))
         if spec.labels:
@@ -66,7 +70,9 @@ def model_config(definition: ModelDefinition, batcher: Batcher, digest: str) -> 
     config.parameters["shoal.digest"].string_value = digest
     config.parameters["shoal.tuning"].string_value = batcher.runner.tuning_reason
     config.parameters["shoal.tuning.max_rows"].string_value = str(options.max_rows if batcher.batches else 1)
-    _tell_cost(config, batcher.forecast.cost)
+    _tell_cost(config, batcher.forecast.cost, "row_us" if signature.lengths is None else "cell_us")
+    if signature.lengths is not None and options.lengths is not None:
+        _tell_lengths(config, signature.lengths, options.lengths, batcher)
     return config
 
 
@@ -89,8 +95,26 @@ def _tell_policy(config: pb.ModelConfig, policy: VersionPolicy) -> None:
         config.version_policy.all.SetInParent()
 
 
-def _tell_cost(config: pb.ModelConfig, cost: CostModel) -> None:
-    figures = {"base_us": cost.base_s, "row_us": cost.cost_s, "deviation_us": cost.deviation_s}
+def _tell_lengths(config: pb.ModelConfig, lengths: Lengths, options: LengthOptions, batcher: Batcher) -> None:
+    statistics = batcher.statistics
+    told = {
+        "padded": lengths.joined and batcher.batches,
+        "inputs": {
+            name: {"axis": said.axis, "pad": said.pad, "generate": said.generate and said.generate.value}
+            for name, said in options.inputs.items()
+        },
+        "outputs": {name: {"axis": axis} for name, axis in options.outputs.items()},
+        "max_length": options.max_length,
+        "max_cells": batcher.forecast.full_cost,
+        "edges": options.edges,
+    }
+    config.parameters["shoal.lengths"].string_value = json.dumps(told, ensure_ascii=False)
+    config.parameters["shoal.lengths.cells"].string_value = str(statistics.cells)
+    config.parameters["shoal.lengths.padded_cells"].string_value = str(statistics.padded_cells)
+
+
+def _tell_cost(config: pb.ModelConfig, cost: CostModel, slope: str) -> None:
+    figures = {"base_us": cost.base_s, slope: cost.cost_s, "deviation_us": cost.deviation_s}
     for name, figure_s in figures.items():
         config.parameters[f"shoal.cost.{name}"].string_value = f"{figure_s * 1e6:.2f}"
     config.parameters["shoal.cost.batches"].string_value = str(cost.batches)

@@ -106,11 +106,12 @@ class Report:
         self.tuning = Tuning(**said["tuning"])
         self.invariance = InvarianceFinding(*said["invariance"])
         self.timings = tuple((int(rows), float(run_s)) for rows, run_s in said["timings"])
+        self.padded = bool(said["padded"])
         self._recipe: dict[str, Any] | None = said["recipe"]
 
     def examined(self, recipe: Recipe | None) -> Examined:
         """Return all of it."""
-        return Examined(self.finding, self.tuning, self.invariance, self.timings, recipe)
+        return Examined(self.finding, self.tuning, self.invariance, self.timings, recipe, self.padded)
 
     def recipe(self, inputs: Sequence[TensorSpec]) -> Recipe | None:
         """Return what the model of these inputs runs on."""
@@ -122,6 +123,7 @@ class Report:
             {_symbol(symbol): size for symbol, size in self._recipe["sizes"]},
             self._recipe["texts"],
             frozenset(self._recipe["narrow"]),
+            dict(self._recipe["constants"]),
         )
 
 
@@ -137,12 +139,14 @@ def report(examined: Examined) -> dict[str, Any]:
         "invariance": list(examined.invariance),
         "tuning": asdict(examined.tuning),
         "timings": examined.timings,
+        "padded": examined.padded,
         "recipe": recipe
         and {
             "row_symbols": [*recipe.row_symbols],
             "sizes": [*recipe.sizes.items()],
             "texts": [*recipe.texts],
             "narrow": [*recipe.narrow],
+            "constants": [*recipe.constants.items()],
         },
     }
 

@@ -24,15 +24,18 @@ from shoal_server.runtime.ort_session import OrtSession
 from shoal_server.runtime.run_control import TimeLimit
 from shoal_server.runtime.sizing import QUICK_S, Sizing, Trial, choose, sized, untried, worth_trying
 from shoal_server.runtime.trials import Inputs, Trials
+from shoal_server.runtime.variable_lengths import DEPENDS_ON_LENGTHS, Varying, declared_lengths, find_varying
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.invariance import NOT_FOUND_OUT, InvarianceFinding
+from shoal_server.tensors.spec import Signature
 
 TRIALS_LIMIT_S: Final = 20.0
 """A model that computes until it is stopped must not keep its loading thread for good."""
 
 _MOST_TIMED_ROWS: Final = 256
 _RUNS: Final = 4
+_COST_BUDGET_S: Final = 0.1  # after which no larger batch is tried for what it takes
 
 
 class Open(Protocol):
@@ -49,13 +52,17 @@ class Open(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What was found out: ``timings`` are rows and seconds of runs, ``recipe`` is what the model runs on, if known."""
+    """What was found out: ``timings`` are rows and seconds of runs, ``recipe`` is what the model runs on, if known.
+
+    Where lengths vary, the timings are of padded cells, and ``padded`` says whether lengths are padded.
+    """
 
     finding: Finding
     tuning: Tuning
     invariance: InvarianceFinding
     timings: tuple[tuple[int, float], ...] = ()
     recipe: Recipe | None = None
+    padded: bool = False
 
 
 class _OutOfTimeError(Exception):
@@ -82,10 +89,14 @@ class Examiner:
             LoadFailed: the owner wants what cannot be.
         """
         finding, recipe = self._find_batching(definition, path, session, limit)
+        varying = _find_varying(definition, session, finding, recipe, limit)
+        if varying is not None:
+            finding, recipe = finding._replace(reason=f"{finding.reason}; {varying.remark}"), varying.recipe
+        padded = varying is not None and varying.padded
         sizing = sized(self._cpus, definition.runtime.intra_op_threads or 1)
         if recipe is None:
             why = "nothing that it runs on could be made up"
-            return Examined(finding, untried(sizing, why), _without_probe(finding)), session
+            return Examined(finding, untried(sizing, why), _without_probe(finding), padded=padded), session
         most_rows = definition.batching.max_rows if finding.batched else 1
         tuner = _Tuner(self._cpus, self._clock, self._trials, definition, min(most_rows, _MOST_TIMED_ROWS), limit)
         tuning, session = tuner.tune(session, recipe, open_more)
@@ -94,7 +105,10 @@ class Examiner:
             timings = tuner.timings_of(session, recipe, *definition.batching.at_one_size().allowed_rows)
         else:
             timings = tuner.timings(tuning)
-        return Examined(finding, tuning, invariance, timings, recipe), session
+        if varying is not None:
+            timings = tuner.timings_by_length(session, varying)
+            invariance = DEPENDS_ON_LENGTHS if padded else invariance
+        return Examined(finding, tuning, invariance, timings, recipe, padded), session
 
     def _find_batching(
         self, definition: ModelDefinition, path: Path, session: OrtSession, limit: TimeLimit
@@ -178,6 +192,7 @@ class _Tuner:
         self._threads = definition.runtime.intra_op_threads
         self._budget_s = definition.runtime.tuning_budget_s
         self._padded = definition.batching.padded
+        self._options = definition.batching
         self._most_rows = most_rows
         self._limit = limit
         self._known: list[Trial] = []
@@ -194,6 +209,20 @@ class _Tuner:
             return ((rows, self._shortest_s(session, inputs)),)
         except (ExecutionFailed, _OutOfTimeError):
             return ()
+
+    def timings_by_length(self, session: OrtSession, varying: Varying) -> tuple[tuple[int, float], ...]:
+        """Return padded cells and seconds of batches, as many as there is time for."""
+        timings: list[tuple[int, float]] = []
+        ends_s = self._clock.monotonic() + _COST_BUDGET_S
+        try:
+            for batch in varying.batches(self._options, self._most_rows):
+                inputs = batch.recipe.draw(np.random.default_rng(0), Profile.ORDINARY, batch.rows)
+                timings.append((batch.cells, self._shortest_s(session, inputs, enough_s=0.0)))
+                if self._clock.monotonic() >= ends_s:
+                    break
+        except (ExecutionFailed, _OutOfTimeError):
+            pass  # what was measured so far still holds
+        return tuple(timings)
 
     def tune(self, session: OrtSession, recipe: Recipe, open_more: Open | None) -> tuple[Tuning, OrtSession]:
         """Return the best that could be found within the budget, and its session."""
@@ -240,7 +269,7 @@ class _Tuner:
         other.close()
         return best
 
-    def _shortest_s(self, session: OrtSession, inputs: Inputs) -> float:
+    def _shortest_s(self, session: OrtSession, inputs: Inputs, enough_s: float = QUICK_S) -> float:
         """Return what the shortest of some runs took, in seconds."""
         execute = _within(self._limit, session)
         shortest_s = inf
@@ -248,7 +277,7 @@ class _Tuner:
             start_s = self._clock.monotonic()
             execute(inputs)
             shortest_s = min(shortest_s, self._clock.monotonic() - start_s)
-            if shortest_s <= QUICK_S:
+            if shortest_s <= enough_s:
                 break
         return shortest_s
 
@@ -257,6 +286,22 @@ _decided: Final = {
     BatchingMode.ALWAYS: Finding(batched=True, reason="its owner vouches that rows are independent"),
     BatchingMode.NEVER: Finding(batched=False, reason="its owner does not want it"),
 }
+
+
+def _find_varying(
+    definition: ModelDefinition, session: OrtSession, finding: Finding, recipe: Recipe | None, limit: TimeLimit
+) -> Varying | None:
+    """Return what is to be known of variable lengths where the owner declares them."""
+    declared = declared_lengths(definition, session)
+    if declared is None:
+        return None
+    inputs, outputs = (tuple(tensor.spec for tensor in tensors) for tensors in (session.inputs, session.outputs))
+    signature = Signature(inputs, outputs, finding.batched, declared)
+    execute = _within(limit, session)
+    try:
+        return find_varying(signature, definition, finding, recipe, execute)
+    except _OutOfTimeError:
+        return find_varying(signature, definition, finding, None, execute)
 
 
 def open_declared(definition: ModelDefinition, path: Path, threads: int) -> OrtSession:

@@ -21,6 +21,7 @@ from shoal_server.runtime.ort_model import Origin, OrtModel
 from shoal_server.runtime.ort_session import OrtSession
 from shoal_server.runtime.quiet import Quiet
 from shoal_server.runtime.run_control import Unlimited, Watchdog
+from shoal_server.runtime.variable_lengths import declared_lengths
 from shoal_server.runtime.warmup import run_warmup
 
 
@@ -74,8 +75,11 @@ class OrtLoader:
         warming()
         if definition.warmups:
             self._quiet.do(size_bytes, lambda: _warm_up(definition, session))
+        lengths = declared_lengths(definition, session)
+        if lengths is not None and not examined.padded:
+            lengths = lengths.unjoined()
         return OrtModel(
-            session, examined.finding, examined.tuning, origin, files, examined.timings, examined.invariance
+            session, examined.finding, examined.tuning, origin, files, examined.timings, examined.invariance, lengths
         )
 
     def _examined(self, definition: ModelDefinition, origin: Origin) -> tuple[OrtSession, Examined]:

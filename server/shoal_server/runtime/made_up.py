@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import chain, islice, product
 from math import prod
@@ -65,7 +65,8 @@ class Recipe:
     """Inputs of one kind: ``sizes`` for the dimensions of any size, ``texts`` for strings.
 
     ``row_symbols`` are the dimensions that count rows; empty where none does. ``narrow`` are the inputs, by number,
-    that take no integers but ordinary ones: ids of a small vocabulary, say.
+    that take no integers but ordinary ones: ids of a small vocabulary, say. ``constants`` are the inputs, by number,
+    of which every element has one value, whatever the profile.
     """
 
     inputs: Sequence[TensorSpec]
@@ -73,12 +74,15 @@ class Recipe:
     sizes: Mapping[Symbol, int]
     texts: Sequence[str]
     narrow: frozenset[int] = frozenset()
+    constants: Mapping[int, int] = field(default_factory=dict)
 
     def draw(self, random: np.random.Generator, profile: Profile, rows: int) -> list[Array | None]:
         """Return one array per input; None for those that may be left out."""
         return [
             None
             if spec.optional
+            else np.full(self._shape(index, spec, rows), self.constants[index], spec.datatype.dtype)
+            if index in self.constants
             else self._array(random, self._range(index, profile), spec, self._shape(index, spec, rows))
             for index, spec in enumerate(self.inputs)
         ]

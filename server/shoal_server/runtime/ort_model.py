@@ -11,6 +11,7 @@ from shoal_server.runtime.model_files import Snapshot, snapshot
 from shoal_server.runtime.ort_session import OrtSession
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.invariance import NOT_FOUND_OUT, InvarianceFinding
+from shoal_server.tensors.lengths import Lengths
 from shoal_server.tensors.spec import Signature
 
 
@@ -30,7 +31,7 @@ class Origin:
 class OrtModel:
     """Implements ``lifecycle.ports.LoadedModel``.
 
-    ``timings`` are rows and seconds of runs during the load.
+    ``timings`` are rows (where lengths vary, padded cells) and seconds of runs during the load.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - all that loading found out
@@ -42,11 +43,13 @@ class OrtModel:
         files: Sequence[FileDigest],
         timings: Sequence[tuple[int, float]] = (),
         invariance: InvarianceFinding = NOT_FOUND_OUT,
+        lengths: Lengths | None = None,
     ) -> None:
         self.signature = Signature(
             tuple(tensor.spec for tensor in session.inputs),
             tuple(tensor.spec for tensor in session.outputs),
             finding.batched,
+            lengths,
         )
         self.batching_reason = f"{'batched' if finding.batched else 'not batched'}: {finding.reason}"
         self.tuning = tuning

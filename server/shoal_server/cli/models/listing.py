@@ -28,7 +28,8 @@ class _Version:
     ``invariant`` is whether answers are bit for bit the same in any batch: yes, no, unknown, kept (by padding), or
     empty where the server does not say.
     ``cost`` is what a batch takes as the server has learned it, ``tuning`` how it runs them and why; both are empty
-    where it tells nothing. From ``current`` on, None means that the server offers us no admin service;
+    where it tells nothing. ``padding`` is how much of what was computed was padding, 0 to 1, None where lengths do not
+    vary, or nothing was computed yet. From ``current`` on, None means that the server offers us no admin service;
     ``kept_warm_until`` is Unix time in seconds, 0 where it is not kept, or for as long as wanted.
     """
 
@@ -45,6 +46,7 @@ class _Version:
     mean_batch: float | None = None
     cost: str = ""
     tuning: str = ""
+    padding: float | None = None
     current: bool | None = None
     labels: tuple[str, ...] | None = None
     digest: str | None = None
@@ -115,6 +117,7 @@ def _print(versions: Sequence[_Version], *, cost: bool) -> None:
         ("INVARIANT", lambda version: version.invariant or "-"),
         ("INFERENCES", lambda version: str(version.inferences)),
         ("MEAN BATCH", lambda version: "-" if version.mean_batch is None else f"{version.mean_batch:.1f}"),
+        *((("PADDING", _padding),) if any(version.padding is not None for version in versions) else ()),
         *(_COSTS if cost else ()),
         ("INPUTS", lambda version: ", ".join(version.inputs) or "-"),
         ("OUTPUTS", lambda version: ", ".join(version.outputs) or "-"),
@@ -192,14 +195,27 @@ def _version(
         mean_batch=counts.inference_count / executions if executions else None,
         cost=_cost(config.parameters),
         tuning=config.parameters["shoal.tuning"].string_value if "shoal.tuning" in config.parameters else "",
+        padding=_padding_of(config.parameters),
     )
 
 
 def _cost(parameters: Mapping[str, model_config_pb2.ModelParameter]) -> str:
     if "shoal.cost.base_us" not in parameters:
         return ""
-    base, row, deviation = (parameters[f"shoal.cost.{name}_us"].string_value for name in ("base", "row", "deviation"))
-    return f"{base} us + {row} us a row, +-{deviation} us"
+    each = "cell" if "shoal.cost.cell_us" in parameters else "row"
+    base, slope, deviation = (parameters[f"shoal.cost.{name}_us"].string_value for name in ("base", each, "deviation"))
+    return f"{base} us + {slope} us a {each}, +-{deviation} us"
+
+
+def _padding_of(parameters: Mapping[str, model_config_pb2.ModelParameter]) -> float | None:
+    if "shoal.lengths.cells" not in parameters:
+        return None
+    cells, padded = (int(parameters[f"shoal.lengths.{name}cells"].string_value) for name in ("", "padded_"))
+    return (padded - cells) / padded if padded else None
+
+
+def _padding(version: _Version) -> str:
+    return "-" if version.padding is None else f"{version.padding:.1%}"
 
 
 def _tensors(tensors: Iterable[pb.ModelMetadataResponse.TensorMetadata]) -> tuple[str, ...]:
