@@ -695,8 +695,8 @@ def parts_are_joined_in_the_order_of_their_ends(patch: pytest.MonkeyPatch) -> No
 def a_request_is_answered_without_its_last_part(patch: pytest.MonkeyPatch) -> None:
     original = Split.__init__
 
-    def short(self: Split, *arguments: Any) -> None:  # noqa: ANN401
-        original(self, *arguments)
+    def short(self: Split, *arguments: Any, may_grow: bool) -> None:  # noqa: ANN401
+        original(self, *arguments, may_grow=may_grow)
         self.parts -= 1
 
     patch.setattr(Split, "__init__", short)

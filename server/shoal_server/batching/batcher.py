@@ -78,9 +78,7 @@ class Batcher:
         self.forecast = Forecast(options, min(instances, slots.total), runner.timings)
         self._limit = AdaptiveLimit(LimitBounds(least=options.max_rows)) if options.adaptive_limit else None
         self._backlog: Backlog[Ticket] = Backlog(options, self.forecast, fairness)
-        self._splitter = Splitter(
-            self._backlog, self.forecast, options.max_rows, min(instances, slots.total), self._whole_over
-        )
+        self._splitter = Splitter(self._backlog, self.forecast, options, min(instances, slots.total), self._whole_over)
         self._sharer: Sharer | None = None
         if answers is not None and (answers.share_in_flight or answers.cache_bytes):
             self._sharer = Sharer(answers, self._backlog, clock, self.statistics, settled)

@@ -65,13 +65,18 @@ class Split:
     ``dispatched_s`` is when the first part was dispatched, None before.
     """
 
-    def __init__(self, ticket: Ticket, most_rows: int, slots: int) -> None:
+    def __init__(self, ticket: Ticket, most_rows: int, slots: int, *, may_grow: bool) -> None:
         """``slots`` is how many batches of the model may run at once.
+
+        ``may_grow``: whether parts are larger than ``most_rows``, each alone in its batch, where there would be more
+        than ``MOST_PARTS`` of them.
 
         Raises:
             InvalidRequest: it would be more than ``MOST_PARTS``.
         """
         self.ticket = ticket
+        if may_grow:
+            most_rows = max(most_rows, -(-ticket.rows // MOST_PARTS))
         self.parts = -(-ticket.rows // most_rows)
         self.dispatched_s: float | None = None
         self.under_way: dict[Part, None] = {}

@@ -7,6 +7,7 @@ from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.parts import Part, Split
 from shoal_server.batching.ticket import Ticket
 from shoal_server.errors import DeadlineExceeded, Overloaded, ShoalError
+from shoal_server.options import BatchingOptions
 
 
 class Splitter:
@@ -20,13 +21,14 @@ class Splitter:
         self,
         backlog: Backlog[Ticket],
         forecast: Forecast,
-        most_rows: int,
+        options: BatchingOptions,
         slots: int,
         over: Callable[[Ticket, float | None], None],
     ) -> None:
         self._backlog = backlog
         self._forecast = forecast
-        self._most_rows = most_rows
+        self._most_rows = options.max_rows
+        self._may_grow = not options.allowed_rows
         self._slots = slots
         self._over = over
         self._splits: dict[Ticket, Split] = {}
@@ -42,7 +44,7 @@ class Splitter:
             Overloaded: the line is full, or too long for the deadline; nothing was added.
             DeadlineExceeded: the model takes longer than the deadline allows; nothing was added.
         """
-        split = Split(ticket, self._most_rows, self._slots)
+        split = Split(ticket, self._most_rows, self._slots, may_grow=self._may_grow)
         first, *others = split.next_parts(ticket.arrived_s, self._forecast)
         where = f"for the first of {split.parts} batches that {ticket.rows} rows take"
         try:

@@ -107,7 +107,7 @@ def test_what_cannot_be_served_is_one_line_and_no_traceback(
 @pytest.mark.parametrize(
     ("corrupt", "reason"),
     [
-        (lambda file: file.write_text("{"), "line 1 column 2"),
+        (lambda file: file.write_text("{"), "line 1, column 2"),
         (lambda file: file.mkdir(), "is a directory"),
         (os.mkfifo, "it is not a regular file"),
     ],
@@ -139,7 +139,7 @@ def test_an_empty_folder_is_served_and_says_so(
     address = shoal("serve", *ANYWHERE).ready_address()
     assert run(["models", "--address", address]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "MODEL  VERSION  STATE  BATCHED  INFERENCES  MEAN BATCH  INPUTS  OUTPUTS  REASON"
+        "MODEL  VERSION  STATE  BATCHED  INVARIANT  INFERENCES  MEAN BATCH  INPUTS  OUTPUTS  REASON"
     ]
 
 

@@ -167,12 +167,13 @@ def test_a_caller_who_does_not_read_is_not_answered_without_bound(
 
 
 def test_an_open_stream_keeps_nothing_of_the_requests_that_it_answered(wire: Wire) -> None:
+    before = tickets_kept()  # by others' tests in this process, whose failures or callers keep them
     talk = Talk(wire)
     for number in range(50):
         talk.send(request(str(number), size_bytes=WIDE_BYTES))
         assert talk.next().infer_response.id == str(number)
     # The thread that ran the last batch may still hold that one.
-    assert eventually(lambda: tickets_kept() <= 2, wanted=True)
+    assert eventually(lambda: tickets_kept() <= before + 2, wanted=True)
     talk.end()
     assert talk.answers.code() is grpc.StatusCode.OK
 

@@ -51,7 +51,7 @@ def compute(part: Part, before: int = 0, after: int = 0) -> None:
     [(9, 4, 1, [4, 4]), (9, 4, 2, [4, 4, 1]), (8, 4, 4, [4, 4]), (5, 4, 1, [4, 1]), (3, 1, 1, [1, 1])],
 )
 def test_one_part_more_than_there_are_slots_waits_or_runs(rows: int, most: int, slots: int, first: list[int]) -> None:
-    split = Split(ticket_of(rows)[0], most, slots)
+    split = Split(ticket_of(rows)[0], most, slots, may_grow=False)
     parts = split.next_parts(0.0, UNKNOWN)
     assert [part.rows for part in parts] == first
     assert split.next_parts(0.0, UNKNOWN) == []
@@ -67,14 +67,14 @@ def test_one_part_more_than_there_are_slots_waits_or_runs(rows: int, most: int, 
 
 
 def test_the_parts_share_the_size_of_the_request() -> None:
-    parts = Split(ticket_of(9)[0], 4, 3).next_parts(0.0, UNKNOWN)
+    parts = Split(ticket_of(9)[0], 4, 3, may_grow=False).next_parts(0.0, UNKNOWN)
     assert [part.size_bytes for part in parts] == [40, 40, 10]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_the_answer_has_all_rows_in_order_however_the_parts_end(order: tuple[int, ...]) -> None:
     ticket, responder = ticket_of(9)
-    split = Split(ticket, 4, 3)
+    split = Split(ticket, 4, 3, may_grow=False)
     parts = split.next_parts(0.0, UNKNOWN)
     for number in order:
         assert not responder.answers
@@ -90,7 +90,7 @@ def test_strings_are_joined_like_numbers() -> None:
     x = np.array([[f"{number}|é"] for number in range(5)], object)
     responder = RecordingResponder()
     ticket = Ticket(responder, text.check([tensor("x", x)]), 50, 0.0, 60.0)
-    for part in Split(ticket, 2, 2).next_parts(0.0, UNKNOWN):
+    for part in Split(ticket, 2, 2, may_grow=False).next_parts(0.0, UNKNOWN):
         value = part.values[0]
         assert value is not None
         rows = np.array(value.payload, object)[:, None]
@@ -101,7 +101,7 @@ def test_strings_are_joined_like_numbers() -> None:
 
 def test_the_first_part_that_fails_fails_the_whole_and_the_others_are_not_wanted_any_more() -> None:
     ticket, responder = ticket_of(9)
-    split = Split(ticket, 4, 3)
+    split = Split(ticket, 4, 3, may_grow=False)
     first, second, third = split.next_parts(0.0, UNKNOWN)
     compute(first)
     assert second.fail(ExecutionFailed("odd"), Outcome.ABANDONED)
@@ -118,7 +118,7 @@ def test_the_first_part_that_fails_fails_the_whole_and_the_others_are_not_wanted
 def test_a_part_that_was_computed_cannot_fail_the_whole_any_more() -> None:
     """Its batch may be given up as hung when a later member hangs, or when word of its end is late."""
     ticket, responder = ticket_of(5)
-    first, second = Split(ticket, 4, 1).next_parts(0.0, UNKNOWN)
+    first, second = Split(ticket, 4, 1, may_grow=False).next_parts(0.0, UNKNOWN)
     compute(first)
     assert not first.fail(ExecutionFailed("given up"))
     compute(second)
@@ -127,7 +127,7 @@ def test_a_part_that_was_computed_cannot_fail_the_whole_any_more() -> None:
 
 def test_nothing_more_begins_for_a_caller_who_left() -> None:
     ticket, _ = ticket_of(9)
-    split = Split(ticket, 4, 1)
+    split = Split(ticket, 4, 1, may_grow=False)
     parts = split.next_parts(0.0, UNKNOWN)
     ticket.leave()
     assert all(part.answered for part in parts)
@@ -140,7 +140,7 @@ def test_nothing_more_begins_for_a_caller_who_left() -> None:
 
 def test_answers_whose_rows_have_different_shapes_cannot_be_joined() -> None:
     ticket, responder = ticket_of(5)
-    first, second = Split(ticket, 4, 1).next_parts(0.0, UNKNOWN)
+    first, second = Split(ticket, 4, 1, may_grow=False).next_parts(0.0, UNKNOWN)
     first.succeed(outputs_of(np.zeros((4, 2), np.int64)), 0, 4)
     second.succeed(outputs_of(np.zeros((1, 3), np.int64)), 0, 1)
     assert str(responder.error) == (
@@ -152,7 +152,7 @@ def test_each_part_may_wait_as_long_as_the_request_and_ends_while_there_is_time_
     forecast = Forecast(BatchingOptions(max_rows=4), 1, [(1, 1.0), (4, 1.0)] * 8)
     forecast.observe(0.0, 4, 1.0)
     ticket, _ = ticket_of(12, answer_by_s=10.0, deadline_s=2.0)
-    split = Split(ticket, 4, 1)
+    split = Split(ticket, 4, 1, may_grow=False)
     first, second = split.next_parts(0.0, forecast)
     assert (first.deadline_s, second.deadline_s) == (2.0, 2.0)
     assert (first.answer_by_s, second.answer_by_s) == pytest.approx((8.0, 9.0))
@@ -165,4 +165,11 @@ def test_a_request_of_far_too_many_parts_is_refused_by_name() -> None:
     checked = Checked(ticket_of(1)[0].values, 4 * MOST_PARTS + 1, ())  # type: ignore[arg-type]
     ticket = Ticket(RecordingResponder(), checked, 10, 0.0, 60.0)
     with pytest.raises(InvalidRequest, match="65537 rows take 16385 batches of 4 rows; a request may take 16384"):
-        Split(ticket, 4, 1)
+        Split(ticket, 4, 1, may_grow=False)
+
+
+def test_a_request_of_far_too_many_parts_is_computed_in_larger_ones_where_the_model_runs_at_any_size() -> None:
+    rows = 4 * MOST_PARTS + 1
+    checked = Checked(ticket_of(1)[0].values, rows, ())  # type: ignore[arg-type]
+    split = Split(Ticket(RecordingResponder(), checked, 10, 0.0, 60.0), 4, 1, may_grow=True)
+    assert (split.parts, split.next_parts(0.0, Forecast(BatchingOptions(max_rows=4), 1, []))[0].rows) == (13108, 5)
