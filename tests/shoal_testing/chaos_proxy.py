@@ -86,7 +86,7 @@ def chaos_proxy(target: str, faults: Faults | None = None) -> Iterator[ChaosProx
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there_reader, there_writer = await asyncio.open_connection(host, int(port))
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.close()
             return
         connection = _Connection([writer, there_writer])
@@ -107,6 +107,7 @@ def chaos_proxy(target: str, faults: Faults | None = None) -> Iterator[ChaosProx
 
     async def end(server: asyncio.Server) -> None:
         server.close()
+        await asyncio.sleep(0)  # who has just been accepted comes as far as closing
         mine = asyncio.current_task()
         others = [task for task in asyncio.all_tasks() if task is not mine]
         for task in others:

@@ -1,11 +1,11 @@
 """Which requests form the next batch, and when: the policy, without clock, task or thread.
 
 Requests wait in lanes, one per ``key`` (what may be concatenated has one key; None is a lane of one's own) and, where
-lengths vary, per bucket of lengths, whose neighbours ``joining`` lets into a batch where that pays. The oldest
-request of all decides which lane goes next, so no lane starves; with priorities or fairness, it is the first by
-``Precedence``, whose order also fills the batch. With a slot free and no delay configured, whatever
-waits goes at once: batches form because slots are busy. A delay only ever holds back a batch that is not yet worth
-dispatching (``preferred_rows``, else ``max_rows``).
+lengths vary, per bucket of lengths, whose neighbours ``joining`` lets into a batch where that pays. The oldest request
+of all decides which lane goes next, so no lane starves; with priorities or fairness, it is the first by ``Precedence``,
+whose order also fills the batch. With a slot free and no delay configured, whatever waits goes at once: batches form
+because slots are busy. A delay only ever holds back a batch that is not yet worth dispatching (``preferred_rows``, else
+``max_rows``).
 
 No batch is started for a request that would not be answered in time: the forecast refuses it at the door or, where the
 line moved more slowly than foreseen, when its turn has come.
@@ -13,8 +13,8 @@ line moved more slowly than foreseen, when its turn has come.
 Most often whoever comes goes at once, all of them as one batch. So requests of one lane that come while nobody waits
 stand aside until the next decision, ``_fresh``: mostly that takes them all, and they were never in the line.
 
-Each further question has its place here and nowhere else: what may share a batch in the key, how much fits in
-``_take``, who goes first in ``Precedence``, and how long it may be held back in ``_choose``.
+What may share a batch is decided in the key, how much fits in ``_take``, who goes first in ``Precedence``, and how long
+it may be held back in ``_choose``, each there and nowhere else.
 """
 
 import heapq
@@ -42,9 +42,8 @@ class Backlog(Generic[E]):
         """Without a forecast of what batches take, nobody is refused for it; without fairness, callers are all one."""
         self._options = options
         # None where the oldest goes first: the common case costs no more than it must.
-        self._precedence: Precedence[E] | None = None
-        if options.priority_levels > 1 or fairness is not None:
-            self._precedence = Precedence(options, fairness)
+        has_order = options.priority_levels > 1 or fairness is not None
+        self._precedence: Precedence[E] | None = Precedence(options, fairness) if has_order else None
         self._forecast = forecast or Forecast(options)
         self._delay_s = options.delay_s
         self._worthwhile_rows = min((*options.preferred_rows, options.max_rows))
@@ -343,11 +342,9 @@ class Backlog(Generic[E]):
     def _next_deadline(self) -> float | None:
         """Return the earliest deadline of those who wait, dropping those who left from the heap's top."""
         deadlines = self._deadlines
-        while deadlines:
-            if deadlines[0][1] in self._by_number:
-                return deadlines[0][0]
+        while deadlines and deadlines[0][1] not in self._by_number:
             heapq.heappop(deadlines)
-        return None
+        return deadlines[0][0] if deadlines else None
 
     def __repr__(self) -> str:
         return f"<Backlog {len(self)} requests, {self.rows} rows in {len(self._lanes)} lanes>"

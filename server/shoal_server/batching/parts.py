@@ -15,8 +15,11 @@ from shoal_server.tensors.batch import OutputBlock, SplitError
 from shoal_server.tensors.pieces import joined, kept
 from shoal_server.tensors.spec import Checked
 
+MANY_PARTS: Final = 1 << 10
+"""Of one request: where there would be more, they grow if they may. Each costs about as much as a small request."""
+
 MOST_PARTS: Final = 1 << 14
-"""Of one request: each costs some hundreds of bytes besides its rows."""
+"""Of one request whose parts may not grow."""
 
 
 class Part(Ticket):
@@ -69,14 +72,14 @@ class Split:
         """``slots`` is how many batches of the model may run at once.
 
         ``may_grow``: whether parts are larger than ``most_rows``, each alone in its batch, where there would be more
-        than ``MOST_PARTS`` of them.
+        than ``MANY_PARTS`` of them.
 
         Raises:
             InvalidRequest: it would be more than ``MOST_PARTS``.
         """
         self.ticket = ticket
         if may_grow:
-            most_rows = max(most_rows, -(-ticket.rows // MOST_PARTS))
+            most_rows = max(most_rows, -(-ticket.rows // MANY_PARTS))
         self.parts = -(-ticket.rows // most_rows)
         self.dispatched_s: float | None = None
         self.under_way: dict[Part, None] = {}

@@ -7,7 +7,7 @@ import pytest
 
 from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.outcome import Outcome
-from shoal_server.batching.parts import MOST_PARTS, Part, Split
+from shoal_server.batching.parts import MANY_PARTS, MOST_PARTS, Part, Split
 from shoal_server.batching.ticket import Origin, Outputs, Ticket
 from shoal_server.errors import ExecutionFailed, InvalidRequest
 from shoal_server.options import BatchingOptions
@@ -169,7 +169,7 @@ def test_a_request_of_far_too_many_parts_is_refused_by_name() -> None:
 
 
 def test_a_request_of_far_too_many_parts_is_computed_in_larger_ones_where_the_model_runs_at_any_size() -> None:
-    rows = 4 * MOST_PARTS + 1
+    rows = 4 * MANY_PARTS + 1
     checked = Checked(ticket_of(1)[0].values, rows, ())  # type: ignore[arg-type]
     split = Split(Ticket(RecordingResponder(), checked, 10, 0.0, 60.0), 4, 1, may_grow=True)
-    assert (split.parts, split.next_parts(0.0, Forecast(BatchingOptions(max_rows=4), 1, []))[0].rows) == (13108, 5)
+    assert (split.parts, split.next_parts(0.0, Forecast(BatchingOptions(max_rows=4), 1, []))[0].rows) == (820, 5)
