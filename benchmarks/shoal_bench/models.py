@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from shoal_bench.tiny import NAME, tiny_model
 
 _HEAVY: Final = (2048, 40)
-_MEDIUM: Final = (512, 24)
+_MEDIUM: Final = (1280, 24)
 _VOCABULARY: Final = 1000
 _EMBEDDING: Final = 64
 _IMAGE: Final = (3, 512, 512)
@@ -37,7 +37,8 @@ def write_models(folder: Path, names: Sequence[str]) -> None:
 def _products(width: int, layers: int) -> onnx.ModelProto:
     """``input`` FP32 [rows, 64] -> output FP32 [rows, width]: so many products with one matrix, width x width.
 
-    Heavy are 40 of 2048, tens of milliseconds for a batch of any size; medium 24 of 512, milliseconds for a batch.
+    Heavy are 40 of 2048, tens of milliseconds for a batch of any size; medium 24 of 1280: on two cores some thousand
+    rows a second, so that it is the model, and not the calls or the load generator, that bounds a server.
     """
     random = np.random.default_rng(0)
     weights = {"first": _matrix(random, 64, width), "next": _matrix(random, width, width)}
