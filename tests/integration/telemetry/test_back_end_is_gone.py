@@ -125,6 +125,8 @@ def test_a_collector_that_is_not_there_is_told_of_once_and_does_not_hold_up_the_
         with running_server(folder, telemetry=telemetry) as running:
             call(running, 5)
     errors = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    # Another warning where the native transport is not built.
+    errors = [record for record in errors if not record.name.startswith("shoal_server.transport")]
     assert [record.name for record in errors] == ["shoal"] * len(errors), "the exporters' own complaints are not logged"
     texts = [record.getMessage() for record in errors]
     assert sum("traces cannot be sent" in text for text in texts) <= 1
