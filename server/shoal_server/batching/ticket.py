@@ -9,7 +9,8 @@ from shoal_server.batching.outcome import Outcome, outcome_of
 from shoal_server.errors import InternalError, ShoalError
 from shoal_server.events import Traced
 from shoal_server.tensors.batch import OutputBlock
-from shoal_server.tensors.spec import Checked, Shape, Value
+from shoal_server.tensors.spec import Checked
+from shoal_server.tensors.value import Shape, Value
 
 _OK: Final = Outcome.OK  # a member of an enum is a slow attribute before Python 3.12, and every request asks
 

@@ -85,8 +85,7 @@ _Batches = Annotated[int, Field(ge=0, le=1024), Unit("batches")]
 _Threads = Annotated[int, Field(ge=0, le=1024), Unit("threads")]
 _Timeout = Annotated[float, Field(gt=0, le=86_400), Unit("seconds")]
 _NoLimit = Annotated[float, Field(ge=0, le=86_400), Unit("seconds")]
-_Budget = Annotated[float, Field(ge=0, le=3600), Unit("seconds")]
-_Grace = Annotated[float, Field(ge=0, le=3600), Unit("seconds")]
+_UpToAnHour = Annotated[float, Field(ge=0, le=3600), Unit("seconds")]
 _Delay = Annotated[float, Field(ge=0, le=60_000), Unit("milliseconds")]
 _Address = Annotated[str, AfterValidator(_check_address)]
 _OptionalAddress = Annotated[str, AfterValidator(lambda address: _check_address(address) if address else "")]
@@ -185,7 +184,7 @@ class RuntimeSettings(_Section):
     """Models that load at once; 0 follows the CPU quota."""
     intra_op_threads: _Threads = _RUNTIME.intra_op_threads
     """Threads within one batch, for models whose own configuration says nothing else; 0 lets the server choose."""
-    tuning_budget_s: _Budget = _RUNTIME.tuning_budget_s
+    tuning_budget_s: _UpToAnHour = _RUNTIME.tuning_budget_s
     """How long a load may measure what threads, batch sizes and waits pay that nobody has set; 0 measures nothing."""
 
     def options(self) -> RuntimeOptions:
@@ -337,7 +336,7 @@ class Settings(_Section):
     """Lets other machines connect without TLS, for networks where something else authenticates and encrypts."""
     transport: Literal["auto", "native", "grpcio"] = "auto"
     """What carries the calls; auto takes the fastest that is installed."""
-    grace_s: _Grace = 30.0
+    grace_s: _UpToAnHour = 30.0
     """How long requests under way may take to finish once the server is told to stop."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least grave message that is logged."""

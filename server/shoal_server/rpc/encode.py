@@ -11,7 +11,7 @@ from shoal.inference.grpc_service_pb2 import ModelInferResponse
 from shoal_server.batching.ticket import Origin, Outputs
 from shoal_server.rpc.wire import field_header
 from shoal_server.tensors.batch import OutputBlock
-from shoal_server.tensors.spec import Shape
+from shoal_server.tensors.value import Shape
 
 _ID: Final = ModelInferResponse.DESCRIPTOR.fields_by_name["id"].number
 _RAW: Final = ModelInferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number

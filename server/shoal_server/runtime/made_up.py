@@ -13,7 +13,8 @@ import numpy as np
 from shoal_server.errors import ExecutionFailed
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
-from shoal_server.tensors.spec import Shape, TensorSpec
+from shoal_server.tensors.spec import TensorSpec
+from shoal_server.tensors.value import Shape
 
 
 class _Range(NamedTuple):

@@ -12,7 +12,8 @@ from shoal_server.runtime.likeness import unlike
 from shoal_server.runtime.made_up import Execute, Profile, Recipe, symbol_of
 from shoal_server.tensors.batch import Array, SplitError
 from shoal_server.tensors.padding import Member, assemble_padded, cut
-from shoal_server.tensors.spec import Signature, Value
+from shoal_server.tensors.spec import Signature
+from shoal_server.tensors.value import Value
 
 _PAIRS: Final = ((8, 5), (16, 8), (64, 24), (2, 1))
 """A longer and a shorter length; those pairs are left out that the model does not run at, or its owner excludes."""

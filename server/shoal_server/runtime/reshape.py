@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from shoal_server.tensors.batch import Array
-from shoal_server.tensors.spec import Shape
+from shoal_server.tensors.value import Shape
 
 Dims = tuple[int | str, ...]
 

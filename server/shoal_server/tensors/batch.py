@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal_server.tensors.datatype import DataType
-from shoal_server.tensors.spec import Payload, Shape, Signature, TensorSpec, Value
+from shoal_server.tensors.spec import Signature, TensorSpec
 from shoal_server.tensors.text import encode_text
+from shoal_server.tensors.value import Payload, Shape, Value
 
 Array = npt.NDArray[Any]
 

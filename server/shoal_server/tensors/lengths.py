@@ -3,13 +3,11 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from shoal_server.errors import InvalidRequest
 from shoal_server.options import Generate
-
-if TYPE_CHECKING:
-    from shoal_server.tensors.spec import Shape, Value
+from shoal_server.tensors.value import Shape, Value
 
 
 class Column(NamedTuple):
@@ -64,7 +62,7 @@ class Lengths:
         position = bisect_left(self.edges, length)
         return self.edges[position] if position < len(self.edges) else length
 
-    def measure(self, values: "Sequence[Value | None]") -> int:
+    def measure(self, values: Sequence[Value | None]) -> int:
         """Return the length of a request, whose inputs stand in the signature's order and are of the right rank.
 
         Raises:
@@ -95,7 +93,7 @@ class Lengths:
             )
         return length
 
-    def tail(self, index: int, shape: "Shape") -> "Shape | None":
+    def tail(self, index: int, shape: Shape) -> Shape | None:
         """Return what must be equal in two requests' shapes of an input for them to share a batch; None for nothing."""
         column = self.columns[index]
         if column is not None and column.generate is not None:

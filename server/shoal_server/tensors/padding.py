@@ -7,7 +7,8 @@ import numpy as np
 
 from shoal_server.tensors.batch import Array, SplitError, as_array, concatenate, pad_rows, require_rows
 from shoal_server.tensors.lengths import Column, Lengths
-from shoal_server.tensors.spec import Signature, TensorSpec, Value
+from shoal_server.tensors.spec import Signature, TensorSpec
+from shoal_server.tensors.value import Value
 
 
 class Member(NamedTuple):

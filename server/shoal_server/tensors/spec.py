@@ -10,16 +10,13 @@ from shoal_server.errors import InvalidRequest
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.lengths import Extent, Lengths
 from shoal_server.tensors.text import decode_text
+from shoal_server.tensors.value import Payload, Shape, Value
 
 MAX_EXTENT_OF_NOTHING = 1 << 24  # elements that a tensor would have if its dimensions of size 0 were 1
 _MOST_FORMS: Final = 256
 MAX_RANK: Final = 32  # deeper tensors exist in no operator set; numpy itself stops at 64
 
 type_names = {datatype.value: datatype for datatype in DataType}
-
-Shape = tuple[int, ...]
-Payload = bytes | memoryview | list[str]
-"""A tensor's elements, row-major: raw little-endian bytes, or for BYTES the decoded strings."""
 
 
 class Tensor(NamedTuple):
@@ -46,20 +43,6 @@ class PlainTensors(NamedTuple):
 
     inputs: tuple[InputForm, ...]
     data: list[bytes]
-
-
-class Value(NamedTuple):
-    """One checked input: ``prod(shape)`` elements in ``payload``."""
-
-    shape: Shape
-    payload: Payload
-
-    def cut(self, start: int, rows: int) -> "Value":
-        """Return so many rows from ``start`` on, of the rows (one or more) that the first dimension counts; no copy."""
-        shape, payload = self
-        row = len(payload) // shape[0]
-        whole = payload if isinstance(payload, list) else memoryview(payload)
-        return Value((rows, *shape[1:]), whole[start * row : (start + rows) * row])
 
 
 # A third of what it takes to call the class: for requests like one before, there is nothing else to make.

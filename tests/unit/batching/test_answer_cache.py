@@ -6,7 +6,8 @@ from shoal_server.batching.content import MOST_CONTENT_BYTES, content_key
 from shoal_server.batching.ticket import Origin, Outputs, Ticket
 from shoal_server.tensors.batch import OutputBlock
 from shoal_server.tensors.datatype import DataType
-from shoal_server.tensors.spec import Checked, Signature, TensorSpec, Value
+from shoal_server.tensors.spec import Checked, Signature, TensorSpec
+from shoal_server.tensors.value import Value
 from shoal_testing.fakes import RecordingResponder, tensor
 
 

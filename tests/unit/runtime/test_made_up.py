@@ -7,7 +7,8 @@ from shoal_server.errors import ExecutionFailed
 from shoal_server.runtime.made_up import NUMERALS, Profile, Recipe, find_recipe
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
-from shoal_server.tensors.spec import Shape, TensorSpec
+from shoal_server.tensors.spec import TensorSpec
+from shoal_server.tensors.value import Shape
 
 FP32, INT64, BYTES = DataType.FP32, DataType.INT64, DataType.BYTES
 NO_ROWS: frozenset[str | tuple[int, int]] = frozenset()

@@ -8,8 +8,9 @@ import pytest
 
 from shoal_server.tensors.batch import WHOLE, OutputBlock, SplitError, assemble, blocks_of
 from shoal_server.tensors.datatype import DataType
-from shoal_server.tensors.spec import Signature, TensorSpec, Value
+from shoal_server.tensors.spec import Signature, TensorSpec
 from shoal_server.tensors.text import decode_text
+from shoal_server.tensors.value import Value
 from shoal_testing.fakes import tensor
 
 Array = npt.NDArray[Any]

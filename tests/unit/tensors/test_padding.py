@@ -13,7 +13,8 @@ from shoal_server.tensors.batch import SplitError
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.lengths import Column, Lengths
 from shoal_server.tensors.padding import Member, assemble_padded, cut, is_cut
-from shoal_server.tensors.spec import Signature, TensorSpec, Value
+from shoal_server.tensors.spec import Signature, TensorSpec
+from shoal_server.tensors.value import Value
 
 INT, FLOAT = DataType.INT64, DataType.FP32
 SIGNATURE = Signature(
