@@ -139,6 +139,13 @@ class _Still:
         asyncio.get_running_loop().call_soon(done, work())
         return self
 
+    def is_quick(self, *_about: object) -> bool:
+        """Leave every batch to ``submit``."""
+        return False
+
+    def learn(self, *_about: object) -> None:
+        """Take note of nothing."""
+
     def abandon(self) -> None:
         """Have nothing to give up."""
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from time import thread_time_ns
+from typing import NamedTuple
 
 from shoal_server.admission.gate import Gate
 from shoal_server.batching.batcher import Batcher
-from shoal_server.batching.executor import Executor
+from shoal_server.batching.burst import Burst
+from shoal_server.batching.executor import BatchExecutor
 from shoal_server.batching.ledger import Ledger
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.ticket import Origin, Responder, Ticket
@@ -18,7 +20,7 @@ from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.ports import LoadedModel
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.options import FairnessOptions
-from shoal_server.tensors.spec import PlainTensors, Tensor
+from shoal_server.tensors.spec import InputForm, PlainTensors, Tensor
 
 
 @dataclass(slots=True)
@@ -42,6 +44,16 @@ class InferenceRequest:
     priority: int = 0
     caller: str = ""
     trace: Traced | None = None
+
+
+class Asked(NamedTuple):
+    """What requests that came together have in common: see ``InferenceRequest``, and the bytes of each input."""
+
+    model: str
+    version: str
+    inputs: tuple[InputForm, ...]
+    outputs: tuple[str, ...]
+    sizes_bytes: list[int]
 
 
 @dataclass(slots=True)
@@ -99,6 +111,26 @@ class InferenceService:
             raise
         self._touched[batcher] = None
         return Admission(ticket, batcher)
+
+    def infer_now(self, asked: Asked, burst: Burst) -> int:
+        """Answer requests that came together at once, on the loop; return how many, the first ones first.
+
+        That is none where anything speaks against it: for the others, ``infer`` has the say.
+        """
+        model, version, inputs, outputs, sizes_bytes = asked
+        try:
+            batcher = self._manager.catalog.resolve(model, version).serving()
+            signature = batcher.runner.signature
+            if outputs:
+                signature.check_outputs(outputs)
+        except ShoalError:
+            return 0
+        form = signature.joinable(inputs, sizes_bytes)
+        if form is None or 0 < batcher.options.rows_limit < form.rows:
+            return 0
+        if not self._gate.has_room(len(burst), len(burst) * form.rows, burst.size_bytes):
+            return 0
+        return batcher.run_now(burst, form)
 
     def flush(self) -> None:
         """Let every batcher that got requests since the last flush form its batches."""
@@ -158,7 +190,7 @@ class BatcherFactory:
         self,
         gate: Gate,
         slots: Slots,
-        executor: Executor,
+        executor: BatchExecutor,
         clock: Clock,
         observer: Observer,
         *,

@@ -26,7 +26,7 @@ class Call:
 
 def assert_same(message: bytes) -> bool:
     """Hold the two readings against each other; return whether the request is plain."""
-    plain = plain_reader()(Call(message))  # type: ignore[arg-type] # all that it looks at
+    plain = plain_reader().read(Call(message))  # type: ignore[arg-type] # all that it looks at
     if plain is None:
         return False
     (model, version, inputs, outputs), own, data, size_bytes = plain
@@ -78,6 +78,6 @@ def assert_same_or_refused(message: bytes) -> None:
     try:
         parse(message)
     except ShoalError:
-        assert plain_reader()(Call(message)) is None  # type: ignore[arg-type] # all that it looks at
+        assert plain_reader().read(Call(message)) is None  # type: ignore[arg-type] # all that it looks at
         return
     assert_same(message)

@@ -78,6 +78,7 @@ class Core:
         store: FakeStore | None = None,
         load_limit_s: float = 20.0,
         callers: CallerOptions | None = None,
+        quick: Callable[[], bool] = lambda: False,
     ) -> None:
         self.loop = virtual_loop()
         self.clock = VirtualClock(self.loop)
@@ -86,7 +87,7 @@ class Core:
         self.slots = Slots(slots)
         self.events = RecordingObserver()
         self.executor = FakeExecutor(
-            self.threads, start_after_s=start_after_s, done_after_s=done_after_s, submitted=submitted
+            self.threads, start_after_s=start_after_s, done_after_s=done_after_s, submitted=submitted, quick=quick
         )
         self.source = FakeSource(*definitions)
         self.loader = FakeLoader((lambda wanted, version: make(self, wanted, version)) if make else None)

@@ -54,7 +54,9 @@ class FakeExecutor:
         start_after_s: Callable[[], float] = lambda: 0.0,
         done_after_s: Callable[[], float] = lambda: 0.0,
         submitted: Callable[[Any], None] = lambda _work: None,
+        quick: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``quick`` says whether the batch that is asked about would be over at once."""
         self.executions: list[FakeExecution[Any]] = []
         """Under way, that is neither ended as far as the loop knows nor abandoned."""
         self.submitted = 0
@@ -63,6 +65,14 @@ class FakeExecutor:
         self._start_after_s = start_after_s
         self._done_after_s = done_after_s
         self._on_submit = submitted
+        self._quick = quick
+        self.learned = 0
+
+    def is_quick(self, _form: object, _rows: int) -> bool:
+        return self._quick()
+
+    def learn(self, _form: object, _rows: int, _took_s: float) -> None:
+        self.learned += 1
 
     def submit(self, work: Callable[[], T], done: Callable[[T], None]) -> FakeExecution[T]:
         self._on_submit(work)

@@ -1,12 +1,11 @@
 """A model in a real server that computes when the test lets it: the state in between can be looked at without haste."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from shoal_server.batching.execution import Control, Runner
-from shoal_server.batching.executor import Executor
 from shoal_server.batching.quick import QuickExecutor
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.invariance import InvarianceFinding
@@ -79,16 +78,18 @@ def gated(running: RunningServer, model: str) -> Iterator[GatedRunner]:
     """Put a gate, closed at first, before the newest version of a model; on leaving it is opened and taken away."""
     batcher = batcher_of(running, model)
     gate = GatedRunner(batcher.runner)
-    executor = batcher._executor  # noqa: SLF001 - what waits at a gate must not do so on the loop
-    threads = executor.threads if isinstance(executor, QuickExecutor) else executor
+    # What waits at a gate must not do so on the loop.
+    executor = batcher._executor  # noqa: SLF001
+    assert isinstance(executor, QuickExecutor)
+    is_quick = executor.is_quick
 
-    def put(runner: Runner, runs_it: Executor) -> None:
+    def put(runner: Runner, says_so: Callable[[object, int], bool]) -> None:
         batcher.runner = runner
-        batcher._executor = runs_it  # noqa: SLF001
+        executor.is_quick = says_so  # type: ignore[method-assign,assignment]
 
-    on_loop(running, lambda: put(gate, threads))
+    on_loop(running, lambda: put(gate, lambda _form, _rows: False))
     try:
         yield gate
     finally:
         gate.open()
-        on_loop(running, lambda: put(gate.inner, executor))
+        on_loop(running, lambda: put(gate.inner, is_quick))

@@ -21,6 +21,7 @@ HORIZON_S = 4.0  # requests come and models change within these seconds
 BIAS = 7  # what is sent as the optional input
 _AILING = 0.15  # of scenarios have a model that hangs most of the time
 _VARYING = 0.3  # of models whose rows are independent
+_QUICK = 0.25  # of scenarios have batches that the loop runs itself
 _HANGING = 0.8  # of its requests hang
 LIMIT_S = 3.0  # of an execution; more than the longest honest one
 
@@ -128,6 +129,8 @@ class Scenario:
     tick_s: float
     shutdown_at_s: float
     callers: CallerOptions | None
+    quick_share: float
+    """Of the batches that might be answered at once, those that are known to be quick."""
     slow_s: float = field(default=2 * LIMIT_S)
 
     @property
@@ -179,13 +182,14 @@ def drawn(seed: int) -> Scenario:
         tick_s=random.choice([0.0, 0.0, 0.001]),
         shutdown_at_s=HORIZON_S * random.choice([random.random(), 1.0, 2.0, 2.0]),
         callers=apart.choice([None, None, callers]),
+        quick_share=0.0,
     )
     if random.random() < _AILING:
         scenario = _ailing(random, scenario)
     # The same content does the same to a model, whoever sent it.
     poisons = {one.number: one.poison for one in scenario.arrivals if one.poison is not None}
     arrivals = tuple(replace(one, poison=poisons.get(one.number)) for one in scenario.arrivals)
-    return _of_many_lengths(Random(seed * 2 + 1), replace(scenario, arrivals=arrivals))
+    return _quick(Random(seed * 3 + 2), _of_many_lengths(Random(seed * 2 + 1), replace(scenario, arrivals=arrivals)))
 
 
 def _repeated(random: Random, arrivals: list[Arrival]) -> tuple[Arrival, ...]:
@@ -227,6 +231,38 @@ def _of_many_lengths(newest: Random, scenario: Scenario) -> Scenario:
         arrivals=tuple(
             replace(one, width=widths[one.number]) if one.model in varying else one for one in scenario.arrivals
         ),
+    )
+
+
+def _quick(random: Random, scenario: Scenario) -> Scenario:
+    """Have some batches be quick, and many requests come together and ask alike."""
+    if random.random() >= _QUICK:
+        return scenario
+    forms = {one.number: (random.choice([1, 1, 2]), 1) for one in scenario.arrivals if random.random() < 0.8}
+    arrivals: list[Arrival] = []
+    for arrival in scenario.arrivals:
+        one = replace(arrival, bias=False)
+        if one.number in forms:
+            rows, width = forms[one.number]
+            one = replace(one, rows=rows, width=width, version="", timeout_s=None, priority=0)
+            one = replace(one, within_s=random.choice([None, None, one.within_s]))
+        if arrivals and random.random() < 0.6:
+            one = replace(one, at_s=arrivals[-1].at_s)
+        arrivals.append(one)
+
+    def simple(model: ModelPlan) -> ModelPlan:
+        if model.kind not in {Kind.ROWS, Kind.LENGTHS} and random.random() < 0.3:
+            return model
+        lively = replace(model.batching, delay_s=0.0, adaptive_limit=False, lengths=None)
+        return replace(model, kind=Kind.ROWS, answers=AnswerOptions(), batching=lively)
+
+    return replace(
+        scenario,
+        arrivals=tuple(arrivals),
+        models=tuple(map(simple, scenario.models)),
+        callers=None,
+        slots=max(scenario.slots, 2),
+        quick_share=random.choice([0.5, 0.8, 1.0]),
     )
 
 

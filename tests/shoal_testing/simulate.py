@@ -35,7 +35,7 @@ def play(seeds: range) -> Played:
     requests = 0
     for played, seed in enumerate(seeds):
         try:
-            requests += len(simulate(drawn(seed)).requests)
+            requests += len(simulate(drawn(seed)).scenario.arrivals)
         except Exception:  # noqa: BLE001 - whatever it is, the seed is what matters
             return Played(played, requests, seed, traceback.format_exc())
     return Played(len(seeds), requests)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from shoal_server.batching.alarm import Alarm
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.ticket import Ticket
 from shoal_server.errors import (
@@ -34,6 +35,7 @@ from shoal_server.lifecycle.requests import Load, Request, Rollback, SetLabel, S
 from shoal_server.lifecycle.states import VersionState
 from shoal_server.options import BatchingOptions
 from shoal_server.tensors.spec import Tensor
+from shoal_testing.at_once import AtOnce
 from shoal_testing.core import Core, Sent
 from shoal_testing.expected_refusal import answering, core_bounds, named, priority_of, reason_to_refuse
 from shoal_testing.fake_executor import void
@@ -102,6 +104,8 @@ class Simulation:
         self.scenario = scenario
         self.random = Random(scenario.seed)
         self.plans = {plan.name: plan for plan in scenario.models}
+        self._quick = Random(scenario.seed)
+        self.at_once = AtOnce(self)
         self.requests: list[Tracked] = []
         self.askers = Counter(one.number for one in scenario.arrivals)
         """How many ask for the same content."""
@@ -141,6 +145,7 @@ class Simulation:
             callers=scenario.callers,
             store=self.store,
             load_limit_s=LOAD_LIMIT_S,
+            quick=lambda: self._quick.random() < scenario.quick_share,
         )
         self.store.before_write = lambda: void(core.threads.pause(self.random.random() * scenario.write_gap_s))
         core.loader.warm_up = self._warm_up  # type: ignore[method-assign,assignment]
@@ -159,7 +164,7 @@ class Simulation:
             core.gate.close()
             self.served.clear()
             await core.manager.close()
-            timers = [timer for timer in loop.timers() if Batcher.__name__ in repr(timer)]
+            timers = [timer for timer in loop.timers() if Alarm.__name__ in repr(timer)]
             assert not timers, f"timers of closed batchers: {timers}"
             await asyncio.sleep(max(began + 2 * HORIZON_S - loop.time(), 0.0) + SETTLED_S)
             judge(self)
@@ -295,14 +300,14 @@ class Simulation:
         assert cells - own <= min(own, forecast.spare_cost), f"{cells - own} cells of padding for {own}"
 
     def _arrive(self, arrivals: Sequence[Arrival]) -> None:
-        for arrival in arrivals:
+        for arrival in self.at_once.offer(arrivals):
             self._offer(arrival)
         self.core.service.flush()
         self.known.clear()
 
     def _offer(self, arrival: Arrival) -> None:
         core = self.core
-        tensors, cells = self._tensors(arrival)
+        tensors, cells = self.tensors(arrival)
         reason, late = reason_to_refuse(self, arrival, cells)
         tracked: list[Tracked] = []
         sent = core.offer(
@@ -350,7 +355,8 @@ class Simulation:
             else:
                 self._unclaimed.append(one)
 
-    def _tensors(self, arrival: Arrival) -> tuple[list[Tensor], np.ndarray[Any, Any]]:
+    def tensors(self, arrival: Arrival) -> tuple[list[Tensor], np.ndarray[Any, Any]]:
+        """Return what a request sends, and the cells of its input ``x``."""
         first = arrival.number * 1000 + np.arange(arrival.rows)
         cells: np.ndarray[Any, Any] = np.repeat(first[:, None], arrival.width, axis=1).astype(np.int64)
         plan = self.plans.get(arrival.model)

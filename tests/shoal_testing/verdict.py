@@ -31,12 +31,14 @@ def judge(simulation: "Simulation") -> None:
     for batcher in core.batchers:
         admitted = [one for one in simulation.requests if one.batcher is batcher]
         success, fail = batcher.statistics.success.count, batcher.statistics.fail.count
-        assert success + fail == len(admitted), f"{batcher}: {success} + {fail} are not {len(admitted)}"
-        assert success <= sum(one.ticket.ok for one in admitted)
+        at_once = simulation.at_once.answered[batcher]
+        assert success + fail == len(admitted) + at_once, f"{batcher}: {success} + {fail} are not {len(admitted)}"
+        assert success <= sum(one.ticket.ok for one in admitted) + at_once
 
 
 def _judge_request(simulation: "Simulation", one: "Tracked", seen: set[int], models: dict[int, FakeModel]) -> None:
     own = {number_of(cell) for cell in one.cells[:, 0]} if one.cells.size else set()
+    own -= simulation.at_once.tried
     if simulation.askers[one.arrival.number] > 1:
         own = set()  # others asked for the same, so whether it was computed says nothing
     answers = one.sent.responder.answers

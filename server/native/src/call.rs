@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::hub::{Command, ConnectionShared};
+use crate::hub::{Command, ConnectionShared, Hub};
 use crate::message;
 use crate::status::Failure;
 
@@ -83,6 +83,32 @@ impl CallShared {
             self.hold(body.size());
             self.command(Command::Reply(self.clone(), body));
         }
+    }
+
+    /// Ends unary calls with OK, each with its `answer`, which nobody makes for those that have ended or whose caller
+    /// left; returns how many took it. Wakes each thread of connections once, or so. From any thread.
+    pub fn reply_all<'c>(calls: impl Iterator<Item = &'c Arc<Self>>, mut answer: impl FnMut(usize) -> Answer) -> usize {
+        let mut taken = 0;
+        let mut commands = Vec::new();
+        let mut last: Option<&Arc<Hub>> = None;
+        for (number, call) in calls.enumerate() {
+            if !call.turn(ANSWERED) {
+                continue;
+            }
+            taken += 1;
+            let body = answer(number);
+            call.hold(body.size());
+            let hub = &call.connection.hub;
+            if let Some(other) = last.filter(|last| !Arc::ptr_eq(last, hub)) {
+                other.push_all(&mut commands);
+            }
+            last = Some(hub);
+            commands.push(Command::Reply(call.clone(), body));
+        }
+        if let Some(hub) = last {
+            hub.push_all(&mut commands);
+        }
+        taken
     }
 
     /// Ends the call with a failure, after what was sent before. From any thread.

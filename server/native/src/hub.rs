@@ -47,6 +47,12 @@ impl Hub {
         self.notify();
     }
 
+    /// Pushes all, in order, and leaves the vector empty.
+    pub fn push_all(&self, commands: &mut Vec<Command>) {
+        lock(&self.commands).append(commands);
+        self.notify();
+    }
+
     /// Ends the hub's future.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);

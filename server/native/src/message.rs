@@ -156,9 +156,17 @@ pub fn inflate(body: &[u8], encoding: Encoding, limit_bytes: usize) -> Result<By
 
 /// A message with its prefix.
 pub fn framed(body: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(PREFIX_BYTES + body.len());
-    out.extend_from_slice(&prefix(body.len()));
-    out.extend_from_slice(body);
+    framed_of(body.len(), [body])
+}
+
+/// A message of `size` bytes, made of these pieces, with its prefix.
+pub fn framed_of<'p>(size: usize, pieces: impl IntoIterator<Item = &'p [u8]>) -> Bytes {
+    let mut out = Vec::with_capacity(PREFIX_BYTES + size);
+    out.extend_from_slice(&prefix(size));
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
+    debug_assert_eq!(out.len(), PREFIX_BYTES + size, "the pieces are as long as was said");
     Bytes::from(out)
 }
 

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod application;
+mod burst;
 mod call;
 mod generator;
 mod load;
@@ -15,6 +16,7 @@ fn shoal_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<call::Call>()?;
     module.add_class::<call::Exchange>()?;
     module.add_class::<oip::RequestReader>()?;
+    module.add_class::<burst::Burst>()?;
     module.add_function(wrap_pyfunction!(load::load, module)?)?;
     module.add_class::<generator::LoadGenerator>()?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

@@ -85,6 +85,17 @@ class Gate:
         self.size_bytes += size_bytes
         return account
 
+    def has_room(self, requests: int, rows: int, size_bytes: int) -> bool:
+        """Whether so many would be let in, and none of them for being alone; callers have no quotas here."""
+        options = self._options
+        return not (
+            self._closed
+            or self._callers is not None
+            or self.requests + requests > options.max_requests
+            or self.rows + rows > options.max_rows
+            or self.size_bytes + size_bytes > options.max_bytes
+        )
+
     def release(self, rows: int, size_bytes: int, account: str = "") -> None:
         """A request that was let in has left."""
         if self._callers is not None:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from time import thread_time_ns
 from typing import Final
 
+from shoal_server.batching.alarm import Alarm
 from shoal_server.batching.backlog import Backlog
+from shoal_server.batching.burst import AtOnce, Burst
 from shoal_server.batching.decision import Dispatch, TooLate, WakeAt
 from shoal_server.batching.execution import BatchExecution, Report, Runner
-from shoal_server.batching.executor import Executor
+from shoal_server.batching.executor import BatchExecutor
 from shoal_server.batching.flight import Flight
 from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.limit import AdaptiveLimit, LimitBounds
@@ -21,14 +23,9 @@ from shoal_server.batching.statistics import Statistics
 from shoal_server.batching.ticket import Origin, Ticket
 from shoal_server.clock import Clock
 from shoal_server.errors import Bound, DeadlineExceeded, ExecutionFailed, InternalError, Overloaded, ShoalError
-from shoal_server.events import (
-    BatchingStopped,
-    Event,
-    ExecutionAbandoned,
-    ExecutionBroken,
-    Observer,
-)
+from shoal_server.events import BatchingStopped, Event, ExecutionAbandoned, ExecutionBroken, Observer
 from shoal_server.options import AnswerOptions, BatchingOptions, FairnessOptions
+from shoal_server.tensors.spec import KnownForm
 
 HUNG_IN_A_ROW: Final = 3  # executions given up one after the other before the version counts as broken
 
@@ -49,7 +46,7 @@ class Batcher:
         instances: int,
         *,
         slots: Slots,
-        executor: Executor,
+        executor: BatchExecutor,
         clock: Clock,
         observer: Observer,
         fairness: FairnessOptions | None = None,
@@ -82,10 +79,14 @@ class Batcher:
         self._sharer: Sharer | None = None
         if answers is not None and (answers.share_in_flight or answers.cache_bytes):
             self._sharer = Sharer(answers, self._backlog, clock, self.statistics, settled)
+        self._at_once: AtOnce | None = None
+        if not (self._guarded or self._limit or self._sharer or fairness or options.delay_s):
+            self._at_once = AtOnce(
+                origin, options, slots, self._slot_account, executor, clock, self.forecast, self.statistics, cpu_ns
+            )
         self._running: dict[Running, None] = {}
         self._hung_in_a_row = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at_s = 0.0
+        self._alarm = Alarm(clock, self._woken)
 
     @property
     def reason(self) -> str:
@@ -133,6 +134,18 @@ class Batcher:
             text = f"model '{self.origin.model}' is overloaded: {error}"
             raise Overloaded(text, error.bound, retry_after_s=error.retry_after_s) from None
 
+    def run_now(self, burst: Burst, form: KnownForm) -> int:
+        """Answer requests where they came, if nobody waits, nothing is in the way and their batch is known to be quick.
+
+        Returns how many were answered, the first ones first; the others are to be offered with a ticket each.
+        """
+        if self._at_once is None or self._backlog or not self.batches or len(self._running) >= self.instances:
+            return 0
+        answered = self._at_once.run(self.runner, burst, form)
+        if answered:
+            self._hung_in_a_row = 0
+        return answered
+
     def withdraw(self, ticket: Ticket) -> None:
         """The caller left: a waiting ticket is never run; a running one loses its answer, and nobody else notices.
 
@@ -172,7 +185,7 @@ class Batcher:
         if isinstance(decision, WakeAt):
             if may_start > 0 and not slots.free:
                 slots.wait(self._slot_account)
-            self._wake_at(decision.at_s)
+            self._alarm.set(decision.at_s)
 
     def hurry(self) -> None:
         """Hold no incomplete batch back any more: nobody new will come."""
@@ -197,9 +210,7 @@ class Batcher:
         self._slots.forget(self._slot_account)
         if self._sharer is not None:
             self._sharer.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
         self._closed()
 
     def _expire(self, now: float) -> None:
@@ -265,7 +276,7 @@ class Batcher:
                 ticket.fail(InternalError(f"the batch could not be started: {error!r}"))
             self._finish(running, Report(bugs=[error]), now)
             return
-        self._wake_at(now + self.options.execution_limit_s)
+        self._alarm.set(now + self.options.execution_limit_s)
 
     def _ended(self, running: Running, report: Report) -> None:
         """An execution came back."""
@@ -328,22 +339,11 @@ class Batcher:
         # In a turn of the loop of its own: an observer that raises, against its contract, costs no slot and no lease.
         asyncio.get_running_loop().call_soon(self._observer.observe, event)
 
-    def _wake_at(self, at_s: float) -> None:
-        """See to it that the batcher wakes by then; an earlier waking, already set, will set the next itself."""
-        if self._timer is not None:
-            if self._timer_at_s <= at_s:
-                return
-            self._timer.cancel()
-        self._timer_at_s = at_s
-        delay_s = max(at_s - self._clock.monotonic(), 0.0)
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._woken)
-
     def _woken(self) -> None:
-        self._timer = None
         self._abandon_hung(self._clock.monotonic())
         oldest = next(iter(self._running), None)
         if oldest is not None:
-            self._wake_at(oldest.dispatched_s + self.options.execution_limit_s)
+            self._alarm.set(oldest.dispatched_s + self.options.execution_limit_s)
         self.pump()
 
     def __repr__(self) -> str:

@@ -20,3 +20,15 @@ class Executor(Protocol):
     def submit(self, work: Callable[[], T], done: Callable[[T], None]) -> Execution:
         """Run ``work`` on a thread, then ``done`` with its result on the loop. ``work`` must not raise."""
         ...
+
+
+class BatchExecutor(Executor, Protocol):
+    """Runs batches, and knows which need no thread. ``form`` is that of ``BatchExecution``."""
+
+    def is_quick(self, form: object, rows: int) -> bool:
+        """Whether batches of about so many rows are over sooner than a thread could take them up."""
+        ...
+
+    def learn(self, form: object, rows: int, took_s: float) -> None:
+        """Take note of a batch that was run on the loop."""
+        ...

@@ -5,11 +5,13 @@ of it for the interpreter's lock, and the loop has nothing else to do meanwhile 
 
 What is known to be quick is known from runs on threads, form by form (the shapes without rows, of one loaded version)
 and size by size. So no batch runs on the loop of which that is not known, and one that takes far too long nevertheless
-sends its form back to the threads, for longer each time.
+sends its form back to the threads, for longer each time. What counts on the loop is processor time: that others have
+taken the processor away, which makes any batch long, says nothing about this one.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
+from time import thread_time_ns
 from typing import Final, TypeVar
 
 from shoal_server.batching.execution import BatchExecution, Report
@@ -79,10 +81,25 @@ _OVER: Final = _Over()
 class QuickExecutor:
     """Runs what is known to be quick on the loop, and everything else on threads. Loop only."""
 
-    def __init__(self, threads: Executor, call_soon: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(
+        self,
+        threads: Executor,
+        call_soon: Callable[[Callable[[], None]], object],
+        cpu_ns: Callable[[], int] = thread_time_ns,
+    ) -> None:
+        """``cpu_ns`` tells what processor time the calling thread has had."""
+        self._cpu_ns = cpu_ns
         self.threads = threads
         self._call_soon = call_soon
         self._quick = Quick()
+
+    def is_quick(self, form: object, rows: int) -> bool:
+        """Whether batches of about so many rows have been seen to be quick."""
+        return self._quick.is_quick(form, rows)
+
+    def learn(self, form: object, rows: int, took_s: float) -> None:
+        """Take note of a run, wherever it was; on the loop, of its processor time."""
+        self._quick.learn(form, rows, took_s)
 
     def submit(self, work: Callable[[], T], done: Callable[[T], None]) -> Execution:
         """Run ``work``, here or on a thread, then ``done`` with its result on the loop."""
@@ -94,14 +111,16 @@ class QuickExecutor:
             self._learn(form, rows, result)
             done(result)
 
-        if not self._quick.is_quick(form, rows):
+        if not self.is_quick(form, rows):
             return self.threads.submit(work, over)
+        began_ns = self._cpu_ns()
         result = work()
-        self._call_soon(lambda: over(result))
+        self.learn(form, rows, (self._cpu_ns() - began_ns) / 1e9)
+        self._call_soon(lambda: done(result))
         return _OVER
 
     def _learn(self, form: object, rows: int, report: object) -> None:
         assert isinstance(report, Report), "that is what an execution returns"
         if len(report.runs) == 1 and not report.bugs:
             run = report.runs[0]
-            self._quick.learn(form, rows, (run.input_ns + run.infer_ns + run.output_ns) / 1e9)
+            self.learn(form, rows, (run.input_ns + run.infer_ns + run.output_ns) / 1e9)

@@ -109,21 +109,37 @@ class Statistics:
                 if ticket.outcome is not Outcome.OK:
                     self.failed(ticket, now)
         for run in report.runs:
-            self.input_s.add(run.input_ns / 1e9)
-            self.infer_s.add(run.infer_ns / 1e9)
-            self.output_s.add(run.output_ns / 1e9)
-            stages = self.batches.get(run.rows)
-            if stages is None and len(self.batches) < MOST_SIZES:
-                stages = self.batches[run.rows] = Stages()
-            if stages is not None:
-                stages.add(run, 1)
-            # Each request waited for the whole of its batch, so each counts all of that time, as in Triton.
-            self.stages.add(run, run.requests, run.continued)
-            self.inference_count += run.rows
-            self.execution_count += 1
-            self.cells += run.cells
-            self.padded_cells += run.padded_cells
-            self.last_inference_s = now
+            self._ran(run, now)
+
+    def executed_at_once(self, run: Run, requests: int, came_s: float, dispatched_s: float, now: float) -> None:
+        """Record a batch whose members had no tickets: all came at the same time, and who was not answered had left."""
+        answered = run.requests
+        if answered:
+            self.request_s.add(now - came_s, answered)
+            self.queue_s.add(dispatched_s - came_s, answered)
+            self.success.add(int((now - came_s) * 1e9) * answered, answered)
+            self.queue.add(int((dispatched_s - came_s) * 1e9) * answered, answered)
+        if answered < requests:
+            self.fail.add(int((now - came_s) * 1e9) * (requests - answered), requests - answered)
+            self.failures[Outcome.CANCELLED] += requests - answered
+        self._ran(run, now)
+
+    def _ran(self, run: Run, now: float) -> None:
+        self.input_s.add(run.input_ns / 1e9)
+        self.infer_s.add(run.infer_ns / 1e9)
+        self.output_s.add(run.output_ns / 1e9)
+        stages = self.batches.get(run.rows)
+        if stages is None and len(self.batches) < MOST_SIZES:
+            stages = self.batches[run.rows] = Stages()
+        if stages is not None:
+            stages.add(run, 1)
+        # Each request waited for the whole of its batch, so each counts all of that time, as in Triton.
+        self.stages.add(run, run.requests, run.continued)
+        self.inference_count += run.rows
+        self.execution_count += 1
+        self.cells += run.cells
+        self.padded_cells += run.padded_cells
+        self.last_inference_s = now
 
     def answered(self, ticket: Ticket, dispatched_s: float, now: float) -> None:
         """Record a request that was answered with results by other means than as a member of one batch."""

@@ -18,7 +18,9 @@ _RAW: Final = ModelInferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"
 _MOST_TEMPLATES: Final = 4096  # about a megabyte; only models with freely varying shapes get there
 
 
-class _Template(NamedTuple):
+class Template(NamedTuple):
+    """An answer's constant part, and which blocks follow it."""
+
     head: bytes
     wanted: tuple[int, ...]
     headers: tuple[bytes, ...]
@@ -29,9 +31,9 @@ class ResponseEncoder:
     """Turns outputs into answers, from any thread: the templates are a dict, whose single steps are atomic."""
 
     def __init__(self) -> None:
-        self._templates: dict[tuple[object, ...], _Template] = {}
+        self._templates: dict[tuple[object, ...], Template] = {}
         # What the last answer was of: mostly the next is of the same batch and asks for the same.
-        self._last: tuple[tuple[Shape, ...], Origin, int, tuple[str, ...], _Template] | None = None
+        self._last: tuple[tuple[Shape, ...], Origin, int, tuple[str, ...], Template] | None = None
 
     def encode(self, outputs: Outputs, start: int, rows: int, own: bytes, names: tuple[str, ...]) -> bytes:
         """Return the answer of ``rows`` rows from ``start`` on.
@@ -44,7 +46,7 @@ class ResponseEncoder:
         if last is not None and last[0] is form and last[1] is origin and last[2] == rows and last[3] == names:
             template = last[4]
         else:
-            template = self._template(outputs, rows, names)
+            template = self.template(outputs, rows, names)
             self._last = (form, origin, rows, names, template)
         parts: list[bytes | memoryview] = [template.head, own]
         blocks = outputs.blocks
@@ -54,7 +56,8 @@ class ResponseEncoder:
             parts.append(raw)
         return b"".join(parts)
 
-    def _template(self, outputs: Outputs, rows: int, names: tuple[str, ...]) -> _Template:
+    def template(self, outputs: Outputs, rows: int, names: tuple[str, ...]) -> Template:
+        """Return what all answers of ``rows`` rows have in common."""
         key = (outputs.origin.uid, rows, names, outputs.form)
         known = self._templates.get(key)
         if known is not None:
@@ -72,7 +75,7 @@ class ResponseEncoder:
                 for block in blocks
             ],
         ).SerializeToString()
-        template = _Template(head, wanted, tuple([_header(block, rows) for block in blocks]))
+        template = Template(head, wanted, tuple([_header(block, rows) for block in blocks]))
         if len(self._templates) >= _MOST_TEMPLATES:
             self._templates.clear()
         self._templates[key] = template

@@ -6,12 +6,13 @@ from typing import Final
 from shoal.inference.grpc_service_pb2 import ModelInferRequest
 from shoal_server.batching.ticket import Outputs
 from shoal_server.errors import ShoalError
+from shoal_server.rpc.burst import CallBurst
 from shoal_server.rpc.caller import CallerOf
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
 from shoal_server.rpc.failure import fail, fail_by_bug
-from shoal_server.rpc.plain import PlainReader
-from shoal_server.service import Admission, InferenceRequest, InferenceService
+from shoal_server.rpc.plain import Plain, PlainBurst, PlainReader
+from shoal_server.service import Admission, Asked, InferenceRequest, InferenceService
 from shoal_server.tensors.spec import PlainTensors
 from shoal_server.transport.port import Call, Trace
 
@@ -44,16 +45,19 @@ class InferenceHandler:
         service: InferenceService,
         encoder: ResponseEncoder,
         caller_of: CallerOf | None,
-        read_plain: PlainReader,
+        plain: PlainReader,
     ) -> None:
         self._caller_of = caller_of
         self._service = service
         self._encoder = encoder
-        self._read_plain = read_plain
+        self._plain = plain
 
     def handle(self, calls: Sequence[Call]) -> None:
-        """Admit or refuse each call, then let the batchers form their batches."""
-        for call in calls:
+        """Answer, admit or refuse each call, then let the batchers form their batches."""
+        bursts, others = self._plain.gather(calls)
+        for burst in bursts:
+            self._admit_burst(burst)
+        for call in others:
             try:
                 self._admit(call)
             except ShoalError as error:
@@ -62,29 +66,51 @@ class InferenceHandler:
                 fail_by_bug(call, error)
         self._service.flush()
 
+    def _admit_burst(self, burst: PlainBurst) -> None:
+        """Have the requests answered at once, and admit those that cannot be."""
+        form = burst.form
+        asked = Asked(*form, burst.sizes)
+        answered = self._service.infer_now(asked, CallBurst(burst, self._encoder, asked.outputs))
+        if answered == len(burst):
+            return
+        for call, own, data, size_bytes in burst.requests(answered):
+            try:
+                self._admit_plain(call, (form, own, data, size_bytes))
+            except ShoalError as error:
+                fail(call, error)
+            except Exception as error:  # noqa: BLE001 - as in ``handle``
+                fail_by_bug(call, error)
+
+    def _admit_plain(self, call: Call, plain: Plain) -> None:
+        (model, version, inputs, outputs), own, data, size_bytes = plain
+        domain = InferenceRequest(model, version, PlainTensors(inputs, data), outputs, size_bytes, call.deadline_s)
+        self._infer(call, domain, _CallResponder(call, self._encoder, own, outputs))
+
     def _admit(self, call: Call) -> None:
         trace = call.trace
         # A trace tells what was asked by protobuf's message, and few calls are traced.
-        plain = self._read_plain(call) if trace is None else None
+        plain = self._plain.read(call) if trace is None else None
         if plain is not None:
-            (model, version, inputs, outputs), own, data, size_bytes = plain
-            tensors = PlainTensors(inputs, data)
-            domain = InferenceRequest(model, version, tensors, outputs, size_bytes, call.deadline_s)
-            responder = _CallResponder(call, self._encoder, own, outputs)
-        else:
-            message = call.message
-            request = parse(message)
-            if trace is not None:
-                note_asked(trace, request)
-            domain = decode(request, len(message), call.deadline_s)
-            domain.trace = trace
-            responder = _CallResponder(call, self._encoder, id_field(request.id), tuple(domain.outputs))
+            self._admit_plain(call, plain)
+            return
+        message = call.message
+        request = parse(message)
+        if trace is not None:
+            note_asked(trace, request)
+        domain = decode(request, len(message), call.deadline_s)
+        domain.trace = trace
+        admission = self._infer(
+            call, domain, _CallResponder(call, self._encoder, id_field(request.id), tuple(domain.outputs))
+        )
+        if trace is not None:
+            note_admitted(trace, admission)
+
+    def _infer(self, call: Call, domain: InferenceRequest, responder: _CallResponder) -> Admission:
         if self._caller_of is not None:
             domain.caller = self._caller_of(call)
         admission = self._service.infer(domain, responder)
-        if trace is not None:
-            note_admitted(trace, admission)
         call.on_cancel(admission.cancel)
+        return admission
 
 
 def note_asked(trace: Trace, request: ModelInferRequest) -> None:

@@ -128,7 +128,7 @@ class TensorSpec:
             )
 
 
-class _Form(NamedTuple):
+class KnownForm(NamedTuple):
     """What follows from the names, types and shapes of a request's inputs alone."""
 
     sizes_bytes: list[int]
@@ -136,6 +136,16 @@ class _Form(NamedTuple):
     left_out: tuple[int, ...]
     found: tuple[int, tuple[object, ...] | None, Extent | None]
     """All of ``Checked`` but the values."""
+
+    @property
+    def rows(self) -> int:
+        """Of each request."""
+        return self.found[0]
+
+    @property
+    def key(self) -> tuple[object, ...] | None:
+        """As of ``Checked``."""
+        return self.found[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,17 +161,20 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     batched: bool
     lengths: Lengths | None = None
-    _known: dict[tuple[tuple[object, ...], ...], _Form] = field(
+    _known: dict[tuple[tuple[object, ...], ...], KnownForm] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
     _positions: Mapping[str, int] = field(init=False, repr=False, compare=False)
     _required: frozenset[int] = field(init=False, repr=False, compare=False)
+    _cut_by_size: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_positions", {spec.name: index for index, spec in enumerate(self.inputs)})
         required = frozenset(index for index, spec in enumerate(self.inputs) if not spec.optional)
         generated = self.lengths.generated if self.lengths is not None else frozenset()
         object.__setattr__(self, "_required", required - generated)
+        by_size = all(spec.datatype is not DataType.BYTES for spec in self.outputs)
+        object.__setattr__(self, "_cut_by_size", by_size)
 
     def check(self, tensors: Sequence[Tensor] | PlainTensors) -> Checked:
         """Hold a request's inputs against the signature.
@@ -193,8 +206,21 @@ class Signature:
                 self._known.clear()
             left_out = tuple([index for index, value in enumerate(checked.values) if value is None])
             sizes_bytes = [len(tensor.data) for tensor in tensors]
-            self._known[form] = _Form(sizes_bytes, tuple([tensor.shape for tensor in tensors]), left_out, checked[1:])
+            self._known[form] = KnownForm(
+                sizes_bytes, tuple([tensor.shape for tensor in tensors]), left_out, checked[1:]
+            )
         return checked
+
+    def joinable(self, inputs: tuple[InputForm, ...], sizes_bytes: list[int]) -> KnownForm | None:
+        """Return what is known of requests with such inputs, of so many bytes each, that are one batch as they stand.
+
+        None where no such request was seen to be right, where they are not to be concatenated input by input, and where
+        the answers are not to be cut by size.
+        """
+        known = self._known.get(inputs)
+        if known is None or known.sizes_bytes != sizes_bytes or known.left_out or self.lengths is not None:
+            return None
+        return known if known.key is not None and self._cut_by_size else None
 
     def _is_plain(self, tensors: Sequence[Tensor]) -> bool:
         """Whether the size is all that can be wrong with such a request, and its inputs stand in our order."""

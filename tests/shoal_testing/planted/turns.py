@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shoal_server.batching.alarm import Alarm
 from shoal_server.batching.backlog import Backlog
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.forecast import Forecast
@@ -149,13 +150,13 @@ def the_expired_are_not_settled(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def no_timer_is_ever_set(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Batcher, "_wake_at", nothing)
+    patch.setattr(Alarm, "set", nothing)
 
 
 @planted
 def timers_are_set_for_now(patch: pytest.MonkeyPatch) -> None:
-    original = Batcher._wake_at
-    patch.setattr(Batcher, "_wake_at", lambda self, _at_s: original(self, self._clock.monotonic()))
+    original = Alarm.set
+    patch.setattr(Alarm, "set", lambda self, _at_s: original(self, self._clock.monotonic()))
 
 
 @planted

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
+use super::burst::{Burst, Bursts, Member};
 use super::call::{bytes_of, Call};
 use crate::body::Body;
 use crate::oip;
@@ -43,6 +44,45 @@ impl RequestReader {
         RequestReader {
             known: Mutex::new(Known::default()),
         }
+    }
+
+    /// Reads the messages of this transport's calls, and puts together what has one form and tensors of one size; returns
+    /// that, and the calls that are not plain or are of another transport.
+    fn gather<'py>(
+        &self,
+        py: Python<'py>,
+        calls: &Bound<'py, PyList>,
+    ) -> PyResult<(Vec<Burst>, Vec<Bound<'py, PyAny>>)> {
+        let mut bursts = Bursts::default();
+        let mut others = Vec::new();
+        for call in calls {
+            let native = match call.cast::<Call>() {
+                Ok(native) => native,
+                Err(_) => {
+                    others.push(call);
+                    continue;
+                }
+            };
+            let body = native.get().body();
+            let message = body.head();
+            let Some(pieces) = oip::cut(message, body.len()) else {
+                others.push(call);
+                continue;
+            };
+            let Some(form) = self.form(py, message, &pieces)? else {
+                others.push(call);
+                continue;
+            };
+            let member = Member {
+                call: native.clone().unbind(),
+                id: pieces.id,
+                raw: pieces.raw,
+            };
+            if let Some(left) = bursts.add(&form, member) {
+                others.push(left.into_bound(py).into_any());
+            }
+        }
+        Ok((bursts.all, others))
     }
 
     /// Reads the message of a call, of whichever transport.

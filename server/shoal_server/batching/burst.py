@@ -1,0 +1,160 @@
+"""Requests of one form that came together and are answered where they came: on the loop, without a ticket for each.
+
+Most requests for a small model find nobody waiting, and their batch is over before a thread could take it up. What a
+ticket is for, that somebody may leave, expire or be refused while it waits, cannot happen to them. Whatever else could
+is a reason to go the long way: ``AtOnce`` takes only what is known to be right, quick and in time, and where a batch
+fails nobody has been answered, so that the long way finds out who is at fault.
+"""
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import NamedTuple, Protocol
+
+from shoal_server.batching.decision import CloseReason
+from shoal_server.batching.execution import Control, Run, Runner
+from shoal_server.batching.executor import BatchExecutor
+from shoal_server.batching.forecast import Forecast
+from shoal_server.batching.slots import Account, Slots
+from shoal_server.batching.statistics import Statistics
+from shoal_server.batching.ticket import Origin, Outputs
+from shoal_server.clock import Clock
+from shoal_server.options import BatchingOptions
+from shoal_server.tensors.batch import as_array, blocks_of, pad_rows
+from shoal_server.tensors.spec import KnownForm
+
+
+class Burst(Protocol):
+    """The requests, in the order in which they came. They have names, types, shapes and sizes of inputs in common."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all messages."""
+        ...
+
+    @property
+    def earliest_s(self) -> float:
+        """The first deadline, in monotonic seconds; infinity where nobody has one."""
+        ...
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def elements(self, number: int, start: int, stop: int) -> bytes:
+        """Return the elements of one input of the requests from ``start`` to ``stop``, one after the other."""
+        ...
+
+    def succeed(self, outputs: Outputs, start: int, stop: int, rows: int) -> int:
+        """Answer the requests from ``start`` to ``stop`` with ``rows`` rows each; return how many still waited.
+
+        Where it raises, it has sent nothing.
+        """
+        ...
+
+
+class _Batch(NamedTuple):
+    """Those from ``start`` to ``stop``."""
+
+    runner: Runner
+    burst: Burst
+    form: KnownForm
+    start: int
+    stop: int
+
+    @property
+    def requests(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def rows(self) -> int:
+        return (self.stop - self.start) * self.form.rows
+
+
+class AtOnce:
+    """Answers bursts for one model version. Loop only."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the batcher's own collaborators
+        self,
+        origin: Origin,
+        options: BatchingOptions,
+        slots: Slots,
+        account: Account,
+        executor: BatchExecutor,
+        clock: Clock,
+        forecast: Forecast,
+        statistics: Statistics,
+        cpu_ns: Callable[[], int],
+    ) -> None:
+        """``cpu_ns`` tells what processor time the calling thread has had."""
+        self._cpu_ns = cpu_ns
+        self._origin = origin
+        self._options = options
+        self._most_rows = options.max_rows
+        self._slots = slots
+        self._account = account
+        self._executor = executor
+        self._clock = clock
+        self._forecast = forecast
+        self._statistics = statistics
+
+    def run(self, runner: Runner, burst: Burst, form: KnownForm) -> int:
+        """Answer as many of the requests, the first ones first, as may be answered at once; return how many."""
+        most = self._most_rows // form.rows
+        came_s = now = self._clock.monotonic()
+        start, count = 0, len(burst)
+        while start < count and most and self._slots.free:
+            batch = _Batch(runner, burst, form, start, min(start + most, count))
+            if not self._executor.is_quick((self._origin, form.key), batch.rows):
+                break
+            if burst.earliest_s <= now + self._forecast.safe_execution_s(now, batch.rows):
+                break
+            run = self._in_a_slot(batch, now)
+            if run is None:
+                break
+            dispatched_s, now = now, self._clock.monotonic()
+            self._note(batch, run, now - dispatched_s, now)
+            self._statistics.executed_at_once(run, batch.requests, came_s, dispatched_s, now)
+            start = batch.stop
+        return start
+
+    def _in_a_slot(self, batch: _Batch, now: float) -> Run | None:
+        """Answer those of the batch; return None where that failed and nobody was answered."""
+        forecast, slots = self._forecast, self._slots
+        foreseen_s = forecast.started(now, batch.rows)
+        slots.take(self._account)
+        try:
+            return self._run(batch)
+        except Exception:  # noqa: BLE001 - what a runtime may raise is not ours to enumerate; the long way tells of it
+            return None
+        finally:
+            ended_s = self._clock.monotonic()
+            forecast.ended(ended_s, foreseen_s, batch.rows, pressed=batch.stop < len(batch.burst))
+            slots.give_back(self._account, ended_s - now)
+
+    def _note(self, batch: _Batch, run: Run, took_s: float, now: float) -> None:
+        """Have everybody learn from a batch that is over."""
+        rows = batch.rows
+        self._executor.learn((self._origin, batch.form.key), rows, run.cpu_ns / 1e9)
+        self._forecast.observe(now, rows, took_s)
+        reason = CloseReason.FULL if rows >= self._most_rows else CloseReason.SLOT_FREE
+        self._statistics.dispatched(rows, reason)
+
+    def _run(self, batch: _Batch) -> Run:
+        runner, burst, form, start, stop = batch
+        signature = runner.signature
+        rows = batch.rows
+        padded = self._options.padded(rows)
+        began, began_cpu = perf_counter_ns(), self._cpu_ns()
+        inputs = []
+        for number, (spec, shape) in enumerate(zip(signature.inputs, form.shapes, strict=True)):
+            array = as_array(spec, (rows, *shape[1:]), burst.elements(number, start, stop))
+            inputs.append(array if padded <= rows else pad_rows(array, padded))
+        assembled = perf_counter_ns()
+        arrays = runner.run(inputs, Control())
+        computed = perf_counter_ns()
+        blocks = blocks_of(signature, arrays, padded)
+        outputs = Outputs(self._origin, blocks, tuple([block.tail for block in blocks]))
+        answered = burst.succeed(outputs, start, stop, form.rows)
+        output_ns = perf_counter_ns() - computed
+        cpu_ns = self._cpu_ns() - began_cpu
+        return Run(rows, assembled - began, computed - assembled, output_ns, answered, began, cpu_ns=cpu_ns)

@@ -1,0 +1,137 @@
+"""Planted bugs of requests that are answered where they came."""
+# ruff: noqa: SLF001 - a bug is planted in private parts
+
+from typing import Any
+
+import pytest
+
+from shoal_server.admission.gate import Gate
+from shoal_server.batching import burst
+from shoal_server.batching.backlog import Backlog
+from shoal_server.batching.batcher import Batcher
+from shoal_server.batching.burst import AtOnce
+from shoal_server.batching.slots import Slots
+from shoal_server.batching.statistics import Statistics
+from shoal_server.lifecycle.slot import VersionSlot
+from shoal_server.tensors import batch
+from shoal_server.tensors.spec import Signature
+from shoal_testing.planted.planting import nothing, planted
+
+
+@planted
+def who_comes_now_passes_over_who_waits(patch: pytest.MonkeyPatch) -> None:
+    original = Batcher.run_now
+
+    def hasty(self: Batcher, *rest: Any) -> int:  # noqa: ANN401
+        backlog, self._backlog = self._backlog, Backlog(self.options)
+        try:
+            return original(self, *rest)
+        finally:
+            self._backlog = backlog
+
+    patch.setattr(Batcher, "run_now", hasty)
+
+
+@planted
+def answers_at_once_take_a_slot_that_is_not_free(patch: pytest.MonkeyPatch) -> None:
+    original = AtOnce.run
+
+    def greedy(self: AtOnce, *rest: Any) -> int:  # noqa: ANN401
+        own = Slots(1)
+        slots, self._slots, self._account = self._slots, own, own.account(nothing)
+        try:
+            return original(self, *rest)
+        finally:
+            self._slots = slots
+
+    patch.setattr(AtOnce, "run", greedy)
+
+
+@planted
+def answers_at_once_have_no_bound_of_instances(patch: pytest.MonkeyPatch) -> None:
+    original = Batcher.run_now
+
+    def boundless(self: Batcher, *rest: Any) -> int:  # noqa: ANN401
+        instances, self.instances = self.instances, 100
+        try:
+            return original(self, *rest)
+        finally:
+            self.instances = instances
+
+    patch.setattr(Batcher, "run_now", boundless)
+
+
+@planted
+def answers_at_once_do_not_give_back_their_slot(patch: pytest.MonkeyPatch) -> None:
+    original = AtOnce._in_a_slot
+
+    def keeping(self: AtOnce, *rest: Any) -> object:  # noqa: ANN401
+        with patch.context() as for_now:
+            for_now.setattr(self._slots, "give_back", nothing)
+            return original(self, *rest)
+
+    patch.setattr(AtOnce, "_in_a_slot", keeping)
+
+
+@planted
+def batches_at_once_are_of_any_size(patch: pytest.MonkeyPatch) -> None:
+    original = AtOnce.__init__
+
+    def boundless(self: AtOnce, *rest: Any, **more: Any) -> None:  # noqa: ANN401
+        original(self, *rest, **more)
+        self._most_rows = 1 << 20
+
+    patch.setattr(AtOnce, "__init__", boundless)
+
+
+@planted
+def who_is_answered_at_once_passes_a_closed_or_full_gate(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Gate, "has_room", lambda *_: True)
+
+
+@planted
+def who_is_answered_at_once_is_answered_again(patch: pytest.MonkeyPatch) -> None:
+    original = AtOnce.run
+    patch.setattr(AtOnce, "run", lambda self, *rest: max(original(self, *rest) - 1, 0))
+
+
+@planted
+def who_could_not_be_answered_at_once_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    original = AtOnce.run
+    patch.setattr(AtOnce, "run", lambda self, runner, calls, form: original(self, runner, calls, form) and len(calls))
+
+
+@planted
+def who_left_before_an_answer_at_once_is_not_counted(patch: pytest.MonkeyPatch) -> None:
+    original = Statistics.executed_at_once
+
+    def forgetful(self: Statistics, run: Any, _requests: int, *rest: Any) -> None:  # noqa: ANN401
+        original(self, run, run.requests, *rest)
+
+    patch.setattr(Statistics, "executed_at_once", forgetful)
+
+
+@planted
+def a_version_that_does_not_serve_answers_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(VersionSlot, "serving", lambda self: self.engine)
+
+
+@planted
+def outputs_at_once_may_have_any_number_of_rows(patch: pytest.MonkeyPatch) -> None:
+    original = batch.blocks_of
+
+    def trusting(signature: Signature, arrays: Any, _rows: int) -> Any:  # noqa: ANN401
+        return original(signature, arrays, len(arrays[0]))
+
+    patch.setattr(burst, "blocks_of", trusting)
+
+
+@planted
+def late_requests_are_answered_at_once(patch: pytest.MonkeyPatch) -> None:
+    original = AtOnce.run
+
+    def patient(self: AtOnce, runner: Any, calls: Any, form: Any) -> int:  # noqa: ANN401
+        calls.earliest_s = float("inf")
+        return original(self, runner, calls, form)
+
+    patch.setattr(AtOnce, "run", patient)
