@@ -17,6 +17,7 @@ import numpy as np
 from shoal.inference.grpc_service_pb2 import ModelInferRequest
 from shoal_server.batching.backlog import Backlog
 from shoal_server.batching.batcher import Batcher
+from shoal_server.batching.execution import BatchExecution
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.ticket import Origin, Outputs, Ticket
 from shoal_server.clock import MonotonicClock
@@ -142,6 +143,9 @@ class _Still:
     def is_quick(self, *_about: object) -> bool:
         """Leave every batch to ``submit``."""
         return False
+
+    def run_here(self, _work: BatchExecution) -> None:
+        """Leave it to ``submit``."""
 
     def learn(self, *_about: object) -> None:
         """Take note of nothing."""

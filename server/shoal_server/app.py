@@ -72,7 +72,7 @@ class Server:
         # What is over at once must not wait for a load: a rollback, say.
         self._clerk = Threads(1, "shoal-clerk", mailbox)
         fairness = callers.fairness if callers else None
-        executor = QuickExecutor(self._runners, mailbox.loop.call_soon)
+        executor = QuickExecutor(self._runners)
         factory = BatcherFactory(self._gate, Slots(slots), executor, self._clock, observer, fairness=fairness)
         self._ledger = factory.ledger
         defaults = ModelSettings(batching=settings.batching.options(), runtime=settings.runtime.options())

@@ -1,7 +1,7 @@
 """In a simulation, requests that come together and ask alike: offered to be answered at once, and looked at closely."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,18 @@ class FakeBurst:
         return sum(number not in self._left for number in range(start, stop))
 
 
+def alike(arrivals: Sequence[Arrival]) -> Iterable[Sequence[Arrival]]:
+    """Return the requests of one instant, those together that ask alike."""
+    groups: dict[object, list[Arrival]] = {}
+    for one in arrivals:
+        groups.setdefault((one.model, one.version, one.rows, one.width) if _is_plain(one) else one, []).append(one)
+    return groups.values()
+
+
+def _is_plain(one: Arrival) -> bool:
+    return not (one.bias or one.malformed or one.breaks_encoder or one.priority or one.timeout_s is not None)
+
+
 class AtOnce:
     """Offers those of one instant, and holds what becomes of them against what must be true."""
 
@@ -70,15 +82,10 @@ class AtOnce:
         """Numbers of rows that were computed in vain, and whose requests then went the long way."""
         self._simulation = simulation
 
-    def offer(self, arrivals: Sequence[Arrival]) -> list[Arrival]:
-        """Return those who were not answered."""
-        alike: dict[object, list[Arrival]] = {}
-        for one in arrivals:
-            plain = not (one.bias or one.malformed or one.breaks_encoder or one.priority or one.timeout_s is not None)
-            alike.setdefault((one.model, one.version, one.rows, one.width) if plain else one, []).append(one)
-        return [one for key, group in alike.items() for one in (self._rest(group) if key != group[0] else group)]
-
-    def _rest(self, group: list[Arrival]) -> list[Arrival]:
+    def offer(self, group: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Offer some that are ``alike``; return those who were not answered."""
+        if not _is_plain(group[0]):
+            return group
         simulation = self._simulation
         core, now = simulation.core, simulation.core.loop.time()
         sent = [simulation.tensors(one) for one in group]

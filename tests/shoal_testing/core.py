@@ -79,6 +79,7 @@ class Core:
         load_limit_s: float = 20.0,
         callers: CallerOptions | None = None,
         quick: Callable[[], bool] = lambda: False,
+        hangs: Callable[[Any], bool] = lambda _work: False,
     ) -> None:
         self.loop = virtual_loop()
         self.clock = VirtualClock(self.loop)
@@ -87,7 +88,12 @@ class Core:
         self.slots = Slots(slots)
         self.events = RecordingObserver()
         self.executor = FakeExecutor(
-            self.threads, start_after_s=start_after_s, done_after_s=done_after_s, submitted=submitted, quick=quick
+            self.threads,
+            start_after_s=start_after_s,
+            done_after_s=done_after_s,
+            submitted=submitted,
+            quick=quick,
+            hangs=hangs,
         )
         self.source = FakeSource(*definitions)
         self.loader = FakeLoader((lambda wanted, version: make(self, wanted, version)) if make else None)

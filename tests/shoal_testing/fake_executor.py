@@ -7,6 +7,7 @@ after that: cancels, deadlines and the execution limit fall into each of these g
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from shoal_server.batching.execution import BatchExecution, Report
 from shoal_testing.virtual_threads import VirtualThreads
 from shoal_testing.virtual_time import virtual_loop
 
@@ -45,9 +46,9 @@ class FakeExecution(Generic[T]):
 
 
 class FakeExecutor:
-    """``batching.executor.Executor``. The gaps are asked for anew for each piece of work."""
+    """``batching.executor.BatchExecutor``. The gaps are asked for anew for each piece of work."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a test names those that it is about
         self,
         threads: VirtualThreads,
         *,
@@ -55,8 +56,9 @@ class FakeExecutor:
         done_after_s: Callable[[], float] = lambda: 0.0,
         submitted: Callable[[Any], None] = lambda _work: None,
         quick: Callable[[], bool] = lambda: False,
+        hangs: Callable[[Any], bool] = lambda _work: False,
     ) -> None:
-        """``quick`` says whether the batch that is asked about would be over at once."""
+        """``quick`` says whether the batch that is asked about would be over at once, unless it ``hangs``."""
         self.executions: list[FakeExecution[Any]] = []
         """Under way, that is neither ended as far as the loop knows nor abandoned."""
         self.submitted = 0
@@ -66,6 +68,7 @@ class FakeExecutor:
         self._done_after_s = done_after_s
         self._on_submit = submitted
         self._quick = quick
+        self._hangs = hangs
         self.learned = 0
 
     def is_quick(self, _form: object, _rows: int) -> bool:
@@ -73,6 +76,13 @@ class FakeExecutor:
 
     def learn(self, _form: object, _rows: int, _took_s: float) -> None:
         self.learned += 1
+
+    def run_here(self, work: BatchExecution) -> Report | None:
+        if not self._quick() or self._hangs(work):
+            return None
+        self._on_submit(work)
+        self.learned += 1
+        return work()
 
     def submit(self, work: Callable[[], T], done: Callable[[T], None]) -> FakeExecution[T]:
         self._on_submit(work)

@@ -21,7 +21,7 @@ HORIZON_S = 4.0  # requests come and models change within these seconds
 BIAS = 7  # what is sent as the optional input
 _AILING = 0.15  # of scenarios have a model that hangs most of the time
 _VARYING = 0.3  # of models whose rows are independent
-_QUICK = 0.25  # of scenarios have batches that the loop runs itself
+_QUICK = 0.2  # of scenarios have batches that the loop runs itself
 _HANGING = 0.8  # of its requests hang
 LIMIT_S = 3.0  # of an execution; more than the longest honest one
 
@@ -251,10 +251,10 @@ def _quick(random: Random, scenario: Scenario) -> Scenario:
         arrivals.append(one)
 
     def simple(model: ModelPlan) -> ModelPlan:
-        if model.kind not in {Kind.ROWS, Kind.LENGTHS} and random.random() < 0.3:
-            return model
         lively = replace(model.batching, delay_s=0.0, adaptive_limit=False, lengths=None)
-        return replace(model, kind=Kind.ROWS, answers=AnswerOptions(), batching=lively)
+        kind = model.kind if model.kind in {Kind.MIXING, Kind.LYING} else random.choice([Kind.ROWS] * 4 + [Kind.MIXING])
+        instances = random.choice([1, model.instances])
+        return replace(model, kind=kind, answers=AnswerOptions(), batching=lively, instances=instances)
 
     return replace(
         scenario,

@@ -35,11 +35,11 @@ from shoal_server.lifecycle.requests import Load, Request, Rollback, SetLabel, S
 from shoal_server.lifecycle.states import VersionState
 from shoal_server.options import BatchingOptions
 from shoal_server.tensors.spec import Tensor
-from shoal_testing.at_once import AtOnce
+from shoal_testing.at_once import AtOnce, alike
 from shoal_testing.core import Core, Sent
 from shoal_testing.expected_refusal import answering, core_bounds, named, priority_of, reason_to_refuse
 from shoal_testing.fake_executor import void
-from shoal_testing.fake_model import FakeModel, Kind, Speed
+from shoal_testing.fake_model import FakeModel, Kind, Poison, Speed
 from shoal_testing.fakes import FakeStore, definition, tensor
 from shoal_testing.line import Lines, Standing
 from shoal_testing.naive_order import NaiveOrder
@@ -146,6 +146,7 @@ class Simulation:
             store=self.store,
             load_limit_s=LOAD_LIMIT_S,
             quick=lambda: self._quick.random() < scenario.quick_share,
+            hangs=self._hangs,
         )
         self.store.before_write = lambda: void(core.threads.pause(self.random.random() * scenario.write_gap_s))
         core.loader.warm_up = self._warm_up  # type: ignore[method-assign,assignment]
@@ -262,6 +263,11 @@ class Simulation:
             until_s = line[0].ticket.arrived_s + options.delay_s
             assert until_s > now - self.tolerance_s, f"{batcher}: the delay is over and a slot is free"
 
+    def _hangs(self, work: Any) -> bool:  # noqa: ANN401 - a BatchExecution
+        """Whether a batch would keep the loop from everything else, as no quick one does."""
+        askers = [self.by_ticket[asker] for ticket in work.tickets for asker in self.lines.known[ticket].askers]
+        return any(one.arrival.poison in {Poison.HANG, Poison.SLOW} for one in askers)
+
     def _submitted(self, work: Any) -> None:  # noqa: ANN401 - a BatchExecution
         """Look at a batch at the moment in which it is dispatched."""
         batch = [self.lines.known[ticket] for ticket in work.tickets]
@@ -300,8 +306,9 @@ class Simulation:
         assert cells - own <= min(own, forecast.spare_cost), f"{cells - own} cells of padding for {own}"
 
     def _arrive(self, arrivals: Sequence[Arrival]) -> None:
-        for arrival in self.at_once.offer(arrivals):
-            self._offer(arrival)
+        for group in alike(arrivals):
+            for arrival in self.at_once.offer(group):
+                self._offer(arrival)
         self.core.service.flush()
         self.known.clear()
 

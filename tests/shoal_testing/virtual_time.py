@@ -85,6 +85,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             delay = round(delay / self._tick_s) * self._tick_s
         return self.call_at(self._now + delay, callback, *args, context=context)
 
+    def advance(self, seconds: float) -> None:
+        """Have that much time pass while the loop is busy: on it, within a callback."""
+        self._now += seconds
+
     def timers(self) -> list[asyncio.TimerHandle]:
         """Return the timers that are still to come, the next first."""
         return [handle for when, _, handle in sorted(self._timers) if when > self._now and not handle.cancelled()]

@@ -11,7 +11,7 @@ from shoal_testing.planted import PLANTS
 from shoal_testing.scenario import drawn
 from shoal_testing.simulation import simulate
 
-ENOUGH_SEEDS = 200
+ENOUGH_SEEDS = 400
 
 
 @pytest.mark.timeout(60)  # five seconds for all seeds, on a machine that has nothing else to do

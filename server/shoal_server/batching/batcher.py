@@ -15,7 +15,7 @@ from shoal_server.batching.flight import Flight
 from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.limit import AdaptiveLimit, LimitBounds
 from shoal_server.batching.outcome import Outcome
-from shoal_server.batching.running import Running
+from shoal_server.batching.running import Running, RunningBatches
 from shoal_server.batching.sharer import Sharer
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.splitter import Splitter
@@ -27,6 +27,7 @@ from shoal_server.events import BatchingStopped, Event, ExecutionAbandoned, Exec
 from shoal_server.options import AnswerOptions, BatchingOptions, FairnessOptions
 from shoal_server.tensors.spec import KnownForm
 
+AT_A_TIME_S: Final = 0.004  # for which quick batches may keep the loop from everything else
 HUNG_IN_A_ROW: Final = 3  # executions given up one after the other before the version counts as broken
 
 
@@ -84,7 +85,7 @@ class Batcher:
             self._at_once = AtOnce(
                 origin, options, slots, self._slot_account, executor, clock, self.forecast, self.statistics, cpu_ns
             )
-        self._running: dict[Running, None] = {}
+        self._running = RunningBatches()
         self._hung_in_a_row = 0
         self._alarm = Alarm(clock, self._woken)
 
@@ -108,7 +109,7 @@ class Batcher:
     @property
     def _inside(self) -> int:
         """Requests in the line and in batches under way."""
-        return len(self._backlog) + sum([len(running.work.tickets) for running in self._running])
+        return len(self._backlog) + self._running.members
 
     def offer(self, ticket: Ticket) -> None:
         """Take a ticket; ``pump`` must follow.
@@ -162,7 +163,7 @@ class Batcher:
                 self._splitter.left(ticket, self._clock.monotonic())
             if self._sharer is not None:
                 self._sharer.left(ticket, self._clock.monotonic())
-            self._stop_deserted()
+            self._running.stop_deserted()
 
     def pump(self) -> None:
         """Let the backlog decide until it has nothing more to do now."""
@@ -172,12 +173,17 @@ class Batcher:
         if not backlog:
             return  # as after most batches: worth a test of its own
         now = self._clock.monotonic()
-        self._expire(now)
+        until_s = now + AT_A_TIME_S
         while True:
+            self._expire(now)
             may_start = self.instances - len(self._running)
             decision = backlog.next(now, min(may_start, slots.free))
             if isinstance(decision, Dispatch):
-                self._start(decision, now)
+                if self._start(decision, now):  # and it is over
+                    now = self._clock.monotonic()
+                    if now >= until_s:
+                        asyncio.get_running_loop().call_soon(self.pump)
+                        return
             elif isinstance(decision, TooLate):
                 self._fail_late(decision.entries, "when its turn came, the deadline was too close for the model", now)
             else:
@@ -214,8 +220,8 @@ class Batcher:
         self._closed()
 
     def _expire(self, now: float) -> None:
-        expired = self._backlog.expire(now)
-        if expired:
+        # Again: whoever shared the place of one who expired may come into the line with a deadline of his own.
+        while expired := self._backlog.expire(now):
             self._fail_late(expired, "the deadline passed while the request waited for its batch", now)
 
     def _fail_late(self, tickets: Sequence[Ticket], why: str, now: float) -> None:
@@ -229,7 +235,7 @@ class Batcher:
         """Count and settle those that left the line with an error."""
         if self._splitter:
             tickets = self._splitter.ended(tickets, now)
-            self._stop_deserted()
+            self._running.stop_deserted()
         if self._sharer is not None:
             tickets = self._sharer.ended(tickets, now)
         for ticket in tickets:
@@ -246,14 +252,8 @@ class Batcher:
             self.statistics.failed(ticket, now)
         self._settled((ticket,))
 
-    def _stop_deserted(self) -> None:
-        """Stop the batches for which nobody waits any more."""
-        for running in self._running:
-            # Mostly one look at the first member of each. Who else is in the batch of the leaver is not recorded.
-            if all(member.answered for member in running.work.tickets):
-                running.work.control.stop()
-
-    def _start(self, dispatch: Dispatch[Ticket], now: float) -> None:
+    def _start(self, dispatch: Dispatch[Ticket], now: float) -> bool:
+        """Have a batch run; return whether it is over."""
         work = BatchExecution(
             self.origin, self.runner, self.options, dispatch.entries, guarded=self._guarded, cpu_ns=self._cpu_ns
         )
@@ -268,24 +268,33 @@ class Batcher:
         ends_s = self.forecast.started(now, dispatch.cost)
         running = Running(work, dispatch, now, ends_s, pressed=bool(self._backlog))
         self._slots.take(self._slot_account)
-        self._running[running] = None
+        self._running.add(running)
+        report = self._executor.run_here(work)
+        if report is not None:
+            self._over(running, report)
+            return True
         try:
             running.execution = self._executor.submit(work, lambda report: self._ended(running, report))
         except Exception as error:  # noqa: BLE001 - no thread to be had, say; members are owed an answer
             for ticket in work.tickets:
                 ticket.fail(InternalError(f"the batch could not be started: {error!r}"))
             self._finish(running, Report(bugs=[error]), now)
-            return
+            return True
         self._alarm.set(now + self.options.execution_limit_s)
+        return False
 
     def _ended(self, running: Running, report: Report) -> None:
-        """An execution came back."""
+        """An execution came back from its thread."""
+        self._over(running, report)
+        self.pump()
+
+    def _over(self, running: Running, report: Report) -> None:
+        """Learn from an execution, and be done with it."""
         self._hung_in_a_row = 0
         now = self._clock.monotonic()
         if len(report.runs) == 1 and not report.bugs:  # in one go, so that it says what a batch takes
             self.forecast.observe(now, report.runs[0].cost, now - running.dispatched_s, report.runs[0].cpu_ns / 1e9)
         self._finish(running, report, now)
-        self.pump()
 
     def _finish(self, running: Running, report: Report, now: float) -> None:
         """Count an execution whose members are answered, settle them, and free its slot."""
@@ -294,10 +303,10 @@ class Batcher:
             inside = self._inside
             for ticket in tickets:
                 self._limit.on_sample(now - ticket.arrived_s, inside, dropped=ticket.outcome is not Outcome.OK)
-        del self._running[running]
+        self._running.remove(running)
         if self._splitter:
             tickets = self._splitter.ended(tickets, now)
-            self._stop_deserted()
+            self._running.stop_deserted()
         if self._sharer is not None:
             tickets = self._sharer.ended(tickets, now)
         self.statistics.executed(tickets, report, running.dispatched_s, now)
@@ -318,22 +327,13 @@ class Batcher:
         """Give up executions past the limit: their members are answered, their slots and threads made good."""
         model, version, _uid = self.origin
         limit_s = self.options.execution_limit_s
-        for running in [r for r in self._running if r.dispatched_s + limit_s <= now]:
-            work = running.work
-            for ticket in work.tickets:
-                ticket.fail(ExecutionFailed(f"model '{model}' did not finish within {limit_s:g} s"), Outcome.ABANDONED)
-            bugs: list[Exception] = []
-            try:
-                running.execution.abandon()
-            except Exception as error:  # noqa: BLE001 - no thread to be had in its place, say
-                bugs.append(error)
-            work.control.stop()
-            self._tell(ExecutionAbandoned(model, version, len(work.tickets), limit_s))
+        for running in self._running.overdue(now, limit_s):
+            report = running.give_up(ExecutionFailed(f"model '{model}' did not finish within {limit_s:g} s"))
+            self._tell(ExecutionAbandoned(model, version, len(running.work.tickets), limit_s))
             self._hung_in_a_row += 1
             if self._hung_in_a_row == HUNG_IN_A_ROW:
                 self._broken(f"{HUNG_IN_A_ROW} executions in a row did not finish within {limit_s:g} s")
-            # A copy: the thread has answered some members, perhaps, and may go on adding to its report.
-            self._finish(running, Report(runs=list(work.report.runs), bugs=bugs), now)
+            self._finish(running, report, now)
 
     def _tell(self, event: Event) -> None:
         # In a turn of the loop of its own: an observer that raises, against its contract, costs no slot and no lease.
@@ -341,9 +341,8 @@ class Batcher:
 
     def _woken(self) -> None:
         self._abandon_hung(self._clock.monotonic())
-        oldest = next(iter(self._running), None)
-        if oldest is not None:
-            self._alarm.set(oldest.dispatched_s + self.options.execution_limit_s)
+        if self._running:
+            self._alarm.set(self._running.oldest_s + self.options.execution_limit_s)
         self.pump()
 
     def __repr__(self) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from shoal_server.batching.execution import BatchExecution, Report
+
 T = TypeVar("T")
 
 
@@ -23,7 +25,11 @@ class Executor(Protocol):
 
 
 class BatchExecutor(Executor, Protocol):
-    """Runs batches, and knows which need no thread. ``form`` is that of ``BatchExecution``."""
+    """Runs batches, and knows which need no thread. ``form`` is that of ``BatchExecution``. Loop only."""
+
+    def run_here(self, work: BatchExecution) -> Report | None:
+        """Run a batch now, where it is called, if it is known to be quick; otherwise return None and do nothing."""
+        ...
 
     def is_quick(self, form: object, rows: int) -> bool:
         """Whether batches of about so many rows are over sooner than a thread could take them up."""

@@ -68,29 +68,13 @@ class Quick:
         known.sizes[rows.bit_length()] = (min(seen + 1, _MOST_SEEN), min(quickest_s, took_s))
 
 
-class _Over:
-    """An execution that ran before it could be abandoned."""
-
-    def abandon(self) -> None:
-        """Do nothing: it is over."""
-
-
-_OVER: Final = _Over()
-
-
 class QuickExecutor:
-    """Runs what is known to be quick on the loop, and everything else on threads. Loop only."""
+    """Runs on the loop what is known to be quick, and everything else on threads. Loop only."""
 
-    def __init__(
-        self,
-        threads: Executor,
-        call_soon: Callable[[Callable[[], None]], object],
-        cpu_ns: Callable[[], int] = thread_time_ns,
-    ) -> None:
+    def __init__(self, threads: Executor, cpu_ns: Callable[[], int] = thread_time_ns) -> None:
         """``cpu_ns`` tells what processor time the calling thread has had."""
         self._cpu_ns = cpu_ns
         self.threads = threads
-        self._call_soon = call_soon
         self._quick = Quick()
 
     def is_quick(self, form: object, rows: int) -> bool:
@@ -101,26 +85,27 @@ class QuickExecutor:
         """Take note of a run, wherever it was; on the loop, of its processor time."""
         self._quick.learn(form, rows, took_s)
 
+    def run_here(self, work: BatchExecution) -> Report | None:
+        """Run a batch now, on the loop, if it is known to be quick; otherwise return None and do nothing."""
+        form, rows = work.form, work.rows
+        if form is None or not self.is_quick(form, rows):
+            return None
+        began_ns = self._cpu_ns()
+        report = work()
+        self.learn(form, rows, (self._cpu_ns() - began_ns) / 1e9)
+        return report
+
     def submit(self, work: Callable[[], T], done: Callable[[T], None]) -> Execution:
-        """Run ``work``, here or on a thread, then ``done`` with its result on the loop."""
-        form, rows = (work.form, work.rows) if isinstance(work, BatchExecution) else (None, 0)
+        """Run ``work`` on a thread, then ``done`` with its result on the loop, and learn from batches."""
+        form = work.form if isinstance(work, BatchExecution) else None
         if form is None:
             return self.threads.submit(work, done)
 
         def over(result: T) -> None:
-            self._learn(form, rows, result)
+            assert isinstance(result, Report), "that is what an execution returns"
+            if len(result.runs) == 1 and not result.bugs:
+                run = result.runs[0]
+                self.learn(form, run.rows, (run.input_ns + run.infer_ns + run.output_ns) / 1e9)
             done(result)
 
-        if not self.is_quick(form, rows):
-            return self.threads.submit(work, over)
-        began_ns = self._cpu_ns()
-        result = work()
-        self.learn(form, rows, (self._cpu_ns() - began_ns) / 1e9)
-        self._call_soon(lambda: done(result))
-        return _OVER
-
-    def _learn(self, form: object, rows: int, report: object) -> None:
-        assert isinstance(report, Report), "that is what an execution returns"
-        if len(report.runs) == 1 and not report.bugs:
-            run = report.runs[0]
-            self.learn(form, rows, (run.input_ns + run.infer_ns + run.output_ns) / 1e9)
+        return self.threads.submit(work, over)

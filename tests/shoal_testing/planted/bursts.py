@@ -1,6 +1,7 @@
 """Planted bugs of requests that are answered where they came."""
 # ruff: noqa: SLF001 - a bug is planted in private parts
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from shoal_server.batching.slots import Slots
 from shoal_server.batching.statistics import Statistics
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.tensors import batch
+from shoal_server.tensors.batch import Array, OutputBlock
 from shoal_server.tensors.spec import Signature
 from shoal_testing.planted.planting import nothing, planted
 
@@ -117,11 +119,9 @@ def a_version_that_does_not_serve_answers_at_once(patch: pytest.MonkeyPatch) -> 
 
 
 @planted
-def outputs_at_once_may_have_any_number_of_rows(patch: pytest.MonkeyPatch) -> None:
-    original = batch.blocks_of
-
-    def trusting(signature: Signature, arrays: Any, _rows: int) -> Any:  # noqa: ANN401
-        return original(signature, arrays, len(arrays[0]))
+def outputs_at_once_may_be_of_any_type(patch: pytest.MonkeyPatch) -> None:
+    def trusting(signature: Signature, arrays: Sequence[Array], _rows: int) -> tuple[OutputBlock, ...]:
+        return tuple(map(batch._block, signature.outputs, arrays))
 
     patch.setattr(burst, "blocks_of", trusting)
 

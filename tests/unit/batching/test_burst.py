@@ -30,6 +30,10 @@ def asked_of(numbers: Sequence[int], *, rows: int = 1, **other: Any) -> tuple[As
     return asked._replace(**other), [tensor.data for tensor in tensors]
 
 
+# Batches of tickets run on threads here, so that what is looked at is what bursts do.
+QUICK: dict[str, Any] = {"quick": lambda: True, "hangs": lambda _work: True}
+
+
 async def made_known(core: Core, rows: int = 1) -> None:
     """Have the core answer a request of that form."""
     sent = core.send([0] * rows)
@@ -56,7 +60,7 @@ def test_who_comes_together_is_answered_by_one_batch_before_anything_else_happen
         assert (counted.success.count, counted.queue_s.read().size) == (6, 6)
         assert counted.batches[10].compute_infer.count == 1
 
-    run_core(test, quick=lambda: True)
+    run_core(test, **QUICK)
 
 
 def test_more_than_a_batch_can_hold_are_several() -> None:
@@ -67,7 +71,7 @@ def test_more_than_a_batch_can_hold_are_several() -> None:
         assert core.service.infer_now(asked, burst) == 7
         assert (burst.batches, numbers_in(burst)) == ([3, 3, 1], [0, 1, 2, 3, 4, 5, 6])
 
-    run_core(test, definition("m", batching=BatchingOptions(max_rows=7)), quick=lambda: True)
+    run_core(test, definition("m", batching=BatchingOptions(max_rows=7)), **QUICK)
 
 
 def test_batches_are_padded_to_the_sizes_that_are_allowed() -> None:
@@ -78,7 +82,7 @@ def test_batches_are_padded_to_the_sizes_that_are_allowed() -> None:
         assert core.service.infer_now(asked, burst) == 3
         assert (core.model.runs[-1], numbers_in(burst)) == ([5, 6, 7, 7], [5, 6, 7])
 
-    run_core(test, definition("m", batching=BatchingOptions(max_rows=8, allowed_rows=(4, 8))), quick=lambda: True)
+    run_core(test, definition("m", batching=BatchingOptions(max_rows=8, allowed_rows=(4, 8))), **QUICK)
 
 
 def test_who_left_is_counted_as_one_who_left() -> None:
@@ -90,7 +94,7 @@ def test_who_left_is_counted_as_one_who_left() -> None:
         assert (counted.success.count, counted.fail.count) == (4, 2)
         assert counted.failures == {Outcome.CANCELLED: 2}
 
-    run_core(test, quick=lambda: True)
+    run_core(test, **QUICK)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def test_where_anything_is_to_be_seen_to_the_long_way_is_taken(
         assert core.service.infer_now(asked, burst) == 0
         assert not burst.tried
 
-    run_core(test, serves, admission=admission, quick=lambda: True)
+    run_core(test, serves, admission=admission, **QUICK)
 
 
 def test_where_callers_are_told_apart_the_long_way_is_taken() -> None:
@@ -130,7 +134,7 @@ def test_where_callers_are_told_apart_the_long_way_is_taken() -> None:
         asked, elements = asked_of(range(4))
         assert core.service.infer_now(asked, FakeBurst(elements)) == 0
 
-    run_core(test, callers=CallerOptions(fairness=FairnessOptions({})), quick=lambda: True)
+    run_core(test, callers=CallerOptions(fairness=FairnessOptions({})), **QUICK)
 
 
 def test_what_is_not_known_to_be_quick_or_to_be_right_takes_the_long_way() -> None:
@@ -149,7 +153,7 @@ def test_who_has_more_rows_than_a_batch_or_than_is_allowed_takes_the_long_way() 
         asked, elements = asked_of(range(2), rows=4)
         assert core.service.infer_now(asked, FakeBurst(elements)) == 0
 
-    run_core(test, definition("m", batching=BatchingOptions(max_rows=3)), quick=lambda: True)
+    run_core(test, definition("m", batching=BatchingOptions(max_rows=3)), **QUICK)
 
 
 def test_nobody_who_waits_is_passed_over_and_no_slot_is_used_twice() -> None:
@@ -167,7 +171,7 @@ def test_nobody_who_waits_is_passed_over_and_no_slot_is_used_twice() -> None:
     def slow(core: Core, _definition: ModelDefinition, _version: int) -> FakeModel:
         return FakeModel(threads=core.threads, script=lambda _run: void_pause(core))
 
-    run_core(test, make=slow, quick=lambda: True)
+    run_core(test, make=slow, **QUICK)
 
 
 def void_pause(core: Core) -> None:
@@ -189,7 +193,7 @@ def test_who_could_be_late_takes_the_long_way() -> None:
     def slow(core: Core, _definition: ModelDefinition, _version: int) -> FakeModel:
         return FakeModel(threads=core.threads, script=lambda _run: void_pause(core))
 
-    run_core(test, make=slow, quick=lambda: True)
+    run_core(test, make=slow, **QUICK)
 
 
 @pytest.mark.parametrize("kind", [Kind.MIXING, Kind.LYING])
@@ -203,7 +207,7 @@ def test_outputs_that_cannot_be_cut_answer_nobody(kind: Kind) -> None:
         assert (burst.tried, burst.answers) == (4, [])
         core.assert_at_rest()
 
-    run_core(test, make=lambda *_: FakeModel(kind), quick=lambda: True)
+    run_core(test, make=lambda *_: FakeModel(kind), **QUICK)
 
 
 def failing_from(run: int) -> Callable[..., FakeModel]:
@@ -224,7 +228,7 @@ def test_from_a_batch_that_fails_on_the_long_way_is_taken() -> None:
         core.assert_at_rest()
         assert core.batcher.statistics.success.count == 4
 
-    run_core(test, definition("m", batching=BatchingOptions(max_rows=3)), make=failing_from(2), quick=lambda: True)
+    run_core(test, definition("m", batching=BatchingOptions(max_rows=3)), make=failing_from(2), **QUICK)
 
 
 def test_answers_that_cannot_be_encoded_are_left_to_the_long_way() -> None:
@@ -234,4 +238,4 @@ def test_answers_that_cannot_be_encoded_are_left_to_the_long_way() -> None:
         assert core.service.infer_now(asked, FakeBurst(elements, breaks=True)) == 0
         core.assert_at_rest()
 
-    run_core(test, quick=lambda: True)
+    run_core(test, **QUICK)

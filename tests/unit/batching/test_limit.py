@@ -45,7 +45,7 @@ class Served:
 
 @pytest.mark.parametrize("load", [1.5, 3.0, 10.0])
 def test_under_overload_the_rate_is_kept_and_no_long_line_forms(load: float, seed: int) -> None:
-    served = Served(load, seed)
+    served = Served(load, seed, seconds=30.0)  # of a few seconds, one in a hundred has arrivals that are bad luck
     assert served.rate_share > 0.93
     assert served.latest_s[int(0.99 * len(served.latest_s))] < 0.08
     assert BATCH <= served.limit.limit < 64

@@ -3,11 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
+from shoal_server.batching.batcher import AT_A_TIME_S
 from shoal_server.batching.execution import BatchExecution, Report, Run
 from shoal_server.batching.quick import MUCH_TOO_LONG_S, QUICK_S, SEEN, Quick, QuickExecutor
 from shoal_server.batching.ticket import Origin, Ticket
+from shoal_server.errors import DeadlineExceeded
+from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.options import BatchingOptions
 from shoal_server.tensors.spec import Checked
+from shoal_testing.core import Core, rows_of, run_core, wait
+from shoal_testing.fake_model import FakeModel
+from shoal_testing.fakes import definition
 
 
 def taught(times_s: list[float], rows: int = 4) -> Quick:
@@ -83,25 +89,85 @@ class _Batch(BatchExecution):
         return Report(runs=[Run(3, 0, int(self.took_s * 1e9), 0)])
 
 
-def test_a_quick_batch_runs_at_once_and_is_reported_in_the_next_turn_of_the_loop() -> None:
-    threads, soon, done = _Threads(), list[Callable[[], None]](), list[Report]()
-    executor = QuickExecutor(threads, soon.append)
-    for _ in range(SEEN):
+def test_a_batch_runs_where_it_is_decided_once_its_form_has_been_quick_on_threads() -> None:
+    threads, done = _Threads(), list[Report]()
+    executor = QuickExecutor(threads)
+    for times in range(SEEN):
+        assert executor.run_here(_Batch(QUICK_S / 2)) is None
         executor.submit(_Batch(QUICK_S / 2), done.append)
-        assert len(threads.work) == 1
         threads.run()
-    assert len(done) == SEEN
-    executor.submit(_Batch(QUICK_S / 2), done.append).abandon()
-    assert (threads.work, len(done)) == ([], SEEN)
-    for call in soon:
-        call()
-    assert len(done) == SEEN + 1
+        assert len(done) == times + 1
+    report = executor.run_here(_Batch(QUICK_S / 2))
+    assert report is not None
+    assert report.runs
+    assert not threads.work
+
+
+def test_on_the_loop_processor_time_counts_and_not_the_time_that_others_had_the_processor() -> None:
+    cpu_ns = [0]
+    executor = QuickExecutor(_Threads(), lambda: cpu_ns[0])
+    for _ in range(SEEN):
+        executor.learn(_Batch(0.0).form, 3, QUICK_S / 2)
+
+    class Slow(_Batch):
+        """A batch that took the processor for a second."""
+
+        __slots__ = ()
+
+        def __call__(self) -> Report:
+            cpu_ns[0] += 10**9
+            return super().__call__()
+
+    assert executor.run_here(_Batch(100.0)) is not None, "all of it was waited for"
+    assert executor.run_here(Slow(0.0)) is not None
+    assert executor.run_here(_Batch(0.0)) is None
 
 
 def test_what_runs_alone_and_what_is_no_batch_stay_on_threads() -> None:
-    threads, soon = _Threads(), list[Callable[[], None]]()
-    executor = QuickExecutor(threads, soon.append)
+    threads = _Threads()
+    executor = QuickExecutor(threads)
     for _ in range(2 * SEEN):
+        assert executor.run_here(_Batch(QUICK_S / 2, key=None)) is None
         executor.submit(_Batch(QUICK_S / 2, key=None), lambda _: None)
         executor.submit(lambda: 1, lambda _: None)
-    assert (len(threads.work), soon) == (4 * SEEN, [])
+    assert len(threads.work) == 4 * SEEN
+
+
+def test_quick_batches_run_one_after_the_other_where_they_are_decided() -> None:
+    async def test(core: Core) -> None:
+        sent = [core.offer(rows_of(number)) for number in range(8)]
+        core.service.flush()
+        assert all(one.answer.error is None for one in sent)
+        assert core.model.runs == [[0, 1], [2, 3], [4, 5], [6, 7]]
+        core.assert_at_rest()
+
+    run_core(test, definition("m", batching=BatchingOptions(max_rows=2)), quick=lambda: True)
+
+
+def test_a_long_line_of_quick_batches_does_not_keep_the_loop() -> None:
+    async def test(core: Core) -> None:
+        sent = [core.offer(rows_of(number)) for number in range(8)]
+        core.service.flush()
+        answered = [len(one.responder.answers) for one in sent]
+        assert answered == [1, 1, 1, 1, 0, 0, 0, 0], "two batches take more than the loop may be kept for"
+        await wait(0.0)
+        assert all(one.answer.error is None for one in sent)
+
+    def slow(core: Core, _definition: ModelDefinition, _version: int) -> FakeModel:
+        return FakeModel(script=lambda _run: core.loop.advance(AT_A_TIME_S * 0.6))
+
+    run_core(test, definition("m", batching=BatchingOptions(max_rows=2)), make=slow, quick=lambda: True)
+
+
+def test_who_expires_while_a_quick_batch_runs_is_not_in_the_next() -> None:
+    async def test(core: Core) -> None:
+        sent = [core.offer(rows_of(number), within_s=0.5 if number == 3 else None) for number in range(4)]
+        core.service.flush()
+        await wait(0.0)
+        assert isinstance(sent[3].error, DeadlineExceeded)
+        assert core.model.runs == [[0, 1], [2]]
+
+    def slow(core: Core, _definition: ModelDefinition, _version: int) -> FakeModel:
+        return FakeModel(script=lambda _run: core.loop.advance(1.0))
+
+    run_core(test, definition("m", batching=BatchingOptions(max_rows=2)), make=slow, quick=lambda: True)

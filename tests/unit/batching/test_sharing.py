@@ -277,3 +277,17 @@ def test_requests_in_parts_are_neither_shared_nor_kept() -> None:
         assert len(core.model.runs) == 4
 
     run_core(test, model(AnswerOptions(share_in_flight=True, cache_bytes=1 << 20), max_rows=4), make=making())
+
+
+def test_who_comes_back_into_the_line_at_his_deadline_is_not_computed() -> None:
+    async def test(core: Core) -> None:
+        held_back = core.send(0)
+        leader = core.send(1, within_s=RUN_S)
+        follower = core.send(1, within_s=RUN_S)
+        await wait(1)
+        assert numbers(held_back) == [0]
+        assert isinstance(leader.error, DeadlineExceeded)
+        assert isinstance(follower.error, DeadlineExceeded)
+        assert core.model.runs == [[0]]
+
+    run_core(test, model(SHARED, delay_s=RUN_S), make=making())
