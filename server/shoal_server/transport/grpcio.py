@@ -17,6 +17,7 @@ import grpc.aio
 
 from shoal_server.clock import Clock
 from shoal_server.mailbox import Mailbox
+from shoal_server.transport.gathering import Gathering
 from shoal_server.transport.grpcio_calls import Context, GrpcioCall, GrpcioStream
 from shoal_server.transport.grpcio_tls import RenewableCredentials
 from shoal_server.transport.leaving import status_of_leaving
@@ -135,14 +136,12 @@ class GrpcioTransport:
         )
 
     def _hot(self, method: str) -> _Handler:
-        """Gather the calls that arrive in one turn of the loop and hand them over as a list."""
+        """Gather the calls that follow each other closely and hand them over as lists."""
         route = self._routes.hot[method]
         mailbox, clock = self._mailbox, self._clock
-        arrived: list[GrpcioCall] = []
 
-        def hand_over() -> None:
+        def hand_over(arrived: list[GrpcioCall]) -> None:
             calls = [call for call in arrived if not call.answered.done()]  # some may have left meanwhile
-            arrived.clear()
             try:
                 route(calls)
             except Exception:  # noqa: BLE001 - the wire outlives any bug behind it
@@ -150,11 +149,11 @@ class GrpcioTransport:
                 for call in calls:
                     call.fail(Status.INTERNAL, _BUG)
 
+        gathering = Gathering(mailbox.loop, clock, hand_over)
+
         async def unary(message: bytes, context: Context) -> bytes:
             call = GrpcioCall(method, message, context, mailbox, clock)
-            if not arrived:
-                mailbox.loop.call_soon(hand_over)
-            arrived.append(call)
+            gathering.add(call)
             try:
                 answer = await call.answered
             except asyncio.CancelledError:
