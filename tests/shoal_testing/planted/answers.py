@@ -21,17 +21,17 @@ from shoal_server.tensors.padding import cut
 from shoal_testing.planted.planting import planted
 
 
-@planted
+@planted(seen_by=0)
 def cancelled_requests_stay_in_the_line(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Batcher, "withdraw", lambda _self, ticket: ticket.leave())
 
 
-@planted
+@planted(seen_by=0)
 def cancelled_requests_are_answered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ticket, "leave", lambda _self: False)
 
 
-@planted
+@planted(seen_by=6)
 def a_request_is_lost_between_line_and_batch(patch: pytest.MonkeyPatch) -> None:
     original = Backlog.next
 
@@ -44,7 +44,7 @@ def a_request_is_lost_between_line_and_batch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Backlog, "next", lossy)
 
 
-@planted
+@planted(seen_by=0)
 def a_request_goes_into_two_batches(patch: pytest.MonkeyPatch) -> None:
     original = Backlog.next
     last: list[Any] = []
@@ -60,7 +60,7 @@ def a_request_goes_into_two_batches(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Backlog, "next", generous)
 
 
-@planted
+@planted(seen_by=5)
 def the_answers_of_two_neighbours_are_swapped(patch: pytest.MonkeyPatch) -> None:
     def swapped(signature: Any, members: Sequence[Any], padded_rows: int) -> object:  # noqa: ANN401
         return assemble(signature, members[::-1], padded_rows)
@@ -68,13 +68,13 @@ def the_answers_of_two_neighbours_are_swapped(patch: pytest.MonkeyPatch) -> None
     patch.setattr(execution, "assemble", swapped)
 
 
-@planted
+@planted(seen_by=5)
 def every_member_is_answered_with_the_whole_batch(patch: pytest.MonkeyPatch) -> None:
     original = Ticket.succeed
     patch.setattr(Ticket, "succeed", lambda self, outputs, _start, _rows: original(self, outputs, 0, WHOLE))
 
 
-@planted
+@planted(seen_by=5)
 def a_member_gets_the_rows_after_its_own(patch: pytest.MonkeyPatch) -> None:
     original = Ticket.succeed
 
@@ -84,7 +84,7 @@ def a_member_gets_the_rows_after_its_own(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ticket, "succeed", late)
 
 
-@planted
+@planted(seen_by=1)
 def an_error_is_answered_twice(patch: pytest.MonkeyPatch) -> None:
     def twice(self: Ticket, error: Any) -> bool:  # noqa: ANN401
         for responder in self._responder:
@@ -96,7 +96,7 @@ def an_error_is_answered_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ticket, "fail", twice)
 
 
-@planted
+@planted(seen_by=0)
 def an_answer_names_another_version(patch: pytest.MonkeyPatch) -> None:
     original = BatchExecution.__init__
 
@@ -106,7 +106,7 @@ def an_answer_names_another_version(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(BatchExecution, "__init__", lying)
 
 
-@planted
+@planted(seen_by=6)
 def one_bad_member_fails_its_batch(patch: pytest.MonkeyPatch) -> None:
     def all_fail(_self: BatchExecution, tickets: Sequence[Ticket], error: Any, *, pad: bool) -> None:  # noqa: ANN401
         del pad
@@ -116,7 +116,7 @@ def one_bad_member_fails_its_batch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(BatchExecution, "_isolate", all_fail)
 
 
-@planted
+@planted(seen_by=0)
 def keys_are_ignored(patch: pytest.MonkeyPatch) -> None:
     def one_lane(self: Backlog[Any], _entry: object) -> object:
         return self._lanes.setdefault((), Lane(()))
@@ -124,7 +124,7 @@ def keys_are_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Backlog, "_lane_of", one_lane)
 
 
-@planted
+@planted(seen_by=1)
 def batches_are_larger_than_allowed(patch: pytest.MonkeyPatch) -> None:
     original = Backlog._take
 
@@ -139,7 +139,7 @@ def batches_are_larger_than_allowed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Backlog, "_take", greedy)
 
 
-@planted
+@planted(seen_by=33)
 def padding_is_not_bounded(patch: pytest.MonkeyPatch) -> None:
     original = Limits.of
 
@@ -149,7 +149,7 @@ def padding_is_not_bounded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Limits, "of", lavish)
 
 
-@planted
+@planted(seen_by=34)
 def batches_have_more_cells_than_allowed(patch: pytest.MonkeyPatch) -> None:
     original = Limits.of
 
@@ -159,7 +159,7 @@ def batches_have_more_cells_than_allowed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Limits, "of", lavish)
 
 
-@planted
+@planted(seen_by=43)
 def the_next_length_is_passed_over(patch: pytest.MonkeyPatch) -> None:
     def picky(buckets: Sequence[int], first: int, *rest: Any) -> object:  # noqa: ANN401
         return join([bucket for bucket in buckets if bucket % 2 == first % 2], first, *rest)
@@ -167,12 +167,12 @@ def the_next_length_is_passed_over(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(backlog, "join", picky)
 
 
-@planted
+@planted(seen_by=0)
 def answers_keep_their_padding(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(execution, "is_cut", lambda *_: False)
 
 
-@planted
+@planted(seen_by=6)
 def answers_are_cut_to_the_length_of_the_first(patch: pytest.MonkeyPatch) -> None:
     def alike(signature: Any, arrays: Any, members: Sequence[Any], sizes: tuple[int, int]) -> object:  # noqa: ANN401
         return cut(signature, arrays, [one._replace(length=members[0].length) for one in members], sizes)

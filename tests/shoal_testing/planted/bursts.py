@@ -20,7 +20,7 @@ from shoal_server.tensors.spec import Signature
 from shoal_testing.planted.planting import nothing, planted
 
 
-@planted
+@planted(seen_by=4)
 def who_comes_now_passes_over_who_waits(patch: pytest.MonkeyPatch) -> None:
     original = Batcher.run_now
 
@@ -34,7 +34,7 @@ def who_comes_now_passes_over_who_waits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Batcher, "run_now", hasty)
 
 
-@planted
+@planted(seen_by=49)
 def answers_at_once_take_a_slot_that_is_not_free(patch: pytest.MonkeyPatch) -> None:
     original = AtOnce.run
 
@@ -49,7 +49,7 @@ def answers_at_once_take_a_slot_that_is_not_free(patch: pytest.MonkeyPatch) -> N
     patch.setattr(AtOnce, "run", greedy)
 
 
-@planted
+@planted(seen_by=45)
 def answers_at_once_have_no_bound_of_instances(patch: pytest.MonkeyPatch) -> None:
     original = Batcher.run_now
 
@@ -63,7 +63,7 @@ def answers_at_once_have_no_bound_of_instances(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(Batcher, "run_now", boundless)
 
 
-@planted
+@planted(seen_by=4)
 def answers_at_once_do_not_give_back_their_slot(patch: pytest.MonkeyPatch) -> None:
     original = AtOnce._in_a_slot
 
@@ -75,7 +75,7 @@ def answers_at_once_do_not_give_back_their_slot(patch: pytest.MonkeyPatch) -> No
     patch.setattr(AtOnce, "_in_a_slot", keeping)
 
 
-@planted
+@planted(seen_by=4)
 def batches_at_once_are_of_any_size(patch: pytest.MonkeyPatch) -> None:
     original = AtOnce.__init__
 
@@ -86,24 +86,24 @@ def batches_at_once_are_of_any_size(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AtOnce, "__init__", boundless)
 
 
-@planted
+@planted(seen_by=58)
 def who_is_answered_at_once_passes_a_closed_or_full_gate(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Gate, "has_room", lambda *_: True)
 
 
-@planted
+@planted(seen_by=4)
 def who_is_answered_at_once_is_answered_again(patch: pytest.MonkeyPatch) -> None:
     original = AtOnce.run
     patch.setattr(AtOnce, "run", lambda self, *rest: max(original(self, *rest) - 1, 0))
 
 
-@planted
+@planted(seen_by=48)
 def who_could_not_be_answered_at_once_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     original = AtOnce.run
     patch.setattr(AtOnce, "run", lambda self, runner, calls, form: original(self, runner, calls, form) and len(calls))
 
 
-@planted
+@planted(seen_by=4)
 def who_left_before_an_answer_at_once_is_not_counted(patch: pytest.MonkeyPatch) -> None:
     original = Statistics.executed_at_once
 
@@ -113,12 +113,12 @@ def who_left_before_an_answer_at_once_is_not_counted(patch: pytest.MonkeyPatch) 
     patch.setattr(Statistics, "executed_at_once", forgetful)
 
 
-@planted
+@planted(seen_by=0)
 def a_version_that_does_not_serve_answers_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(VersionSlot, "serving", lambda self: self.engine)
 
 
-@planted
+@planted(seen_by=93)
 def outputs_at_once_may_be_of_any_type(patch: pytest.MonkeyPatch) -> None:
     def trusting(signature: Signature, arrays: Sequence[Array], _rows: int) -> tuple[OutputBlock, ...]:
         return tuple(map(batch._block, signature.outputs, arrays))
@@ -126,7 +126,7 @@ def outputs_at_once_may_be_of_any_type(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(burst, "blocks_of", trusting)
 
 
-@planted
+@planted(seen_by=4)
 def late_requests_are_answered_at_once(patch: pytest.MonkeyPatch) -> None:
     original = AtOnce.run
 

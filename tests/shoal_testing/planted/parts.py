@@ -14,7 +14,7 @@ from shoal_server.batching.ticket import Ticket
 from shoal_testing.planted.planting import nothing, planted
 
 
-@planted
+@planted(seen_by=6)
 def large_batches_are_never_run(patch: pytest.MonkeyPatch) -> None:
     original = BatchExecution._run
 
@@ -27,13 +27,13 @@ def large_batches_are_never_run(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(BatchExecution, "_run", fragile)
 
 
-@planted
+@planted(seen_by=42)
 def parts_are_joined_in_the_order_of_their_ends(patch: pytest.MonkeyPatch) -> None:
     original = Split.take
     patch.setattr(Split, "take", lambda self, _number, *rest: original(self, len(self._pieces), *rest))
 
 
-@planted
+@planted(seen_by=12)
 def a_request_is_answered_without_its_last_part(patch: pytest.MonkeyPatch) -> None:
     original = Split.__init__
 
@@ -44,32 +44,32 @@ def a_request_is_answered_without_its_last_part(patch: pytest.MonkeyPatch) -> No
     patch.setattr(Split, "__init__", short)
 
 
-@planted
+@planted(seen_by=7)
 def a_part_that_fails_fails_nobody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Part, "fail", lambda self, *_: bool(self._responder and self._responder.pop()))
 
 
-@planted
+@planted(seen_by=264)
 def a_part_that_was_computed_fails_with_its_batch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Part, "fail", lambda self, error, outcome=None: self.split.ticket.fail(error, outcome))
 
 
-@planted
+@planted(seen_by=12)
 def parts_of_those_who_left_stay_in_the_line(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Splitter, "left", nothing)
 
 
-@planted
+@planted(seen_by=3)
 def a_request_in_parts_is_not_settled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Batcher, "_whole_over", nothing)
 
 
-@planted
+@planted(seen_by=3)
 def a_request_in_parts_is_settled_with_its_first(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Split, "over", property(lambda self: bool(self._pieces)))
 
 
-@planted
+@planted(seen_by=12)
 def the_next_part_never_comes(patch: pytest.MonkeyPatch) -> None:
     original = Split.next_parts
     patch.setattr(
@@ -77,6 +77,6 @@ def the_next_part_never_comes(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-@planted
+@planted(seen_by=47)
 def a_part_that_cannot_be_told_by_rows_is_answered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Part, "is_part", False)

@@ -1,18 +1,31 @@
 """How a bug is planted, and all that there are."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
 
 Plant = Callable[[pytest.MonkeyPatch], None]
-PLANTS: Final[dict[str, Plant]] = {}
 
 
-def planted(plant: Plant) -> Plant:
+class Bug(NamedTuple):
+    """A bug, and the first seed by which the simulation was seen to find it: the one to try first, and no more."""
+
+    plant: Plant
+    seen_by: int
+
+
+BUGS: Final[dict[str, Bug]] = {}
+
+
+def planted(*, seen_by: int) -> Callable[[Plant], Plant]:
     """Add a bug to those that the simulation has to find."""
-    PLANTS[plant.__name__] = plant
-    return plant
+
+    def add(plant: Plant) -> Plant:
+        BUGS[plant.__name__] = Bug(plant, seen_by)
+        return plant
+
+    return add
 
 
 def nothing(*_: object) -> None:

@@ -15,12 +15,12 @@ from shoal_testing.fake_model import Kind, signature
 from shoal_testing.planted.planting import nothing, planted
 
 
-@planted
+@planted(seen_by=86)
 def a_failure_is_shared(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Flight, "fail", lambda self, error, _outcome=None: [one.fail(error) for one in self.followers])
 
 
-@planted
+@planted(seen_by=374)
 def who_joins_while_it_ends_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     original = Sharer._over
 
@@ -32,12 +32,12 @@ def who_joins_while_it_ends_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Sharer, "_over", hasty)
 
 
-@planted
+@planted(seen_by=2)
 def all_contents_are_alike(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sharer, "content_key", lambda _ticket: b"")
 
 
-@planted
+@planted(seen_by=9)
 def failed_answers_are_kept(patch: pytest.MonkeyPatch) -> None:
     original = Flight.fail
 
@@ -49,14 +49,14 @@ def failed_answers_are_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Flight, "fail", kept)
 
 
-@planted
+@planted(seen_by=2)
 def another_version_s_answers_are_given(patch: pytest.MonkeyPatch) -> None:
     everything = AnswerCache(1 << 20, 1e9)
     patch.setattr(sharer, "AnswerCache", lambda *_: everything)
     patch.setattr(AnswerCache, "clear", nothing)
 
 
-@planted
+@planted(seen_by=5)
 def those_whose_answers_are_known_are_not_settled(patch: pytest.MonkeyPatch) -> None:
     original = Sharer.answer_known
 
@@ -68,6 +68,6 @@ def those_whose_answers_are_known_are_not_settled(patch: pytest.MonkeyPatch) -> 
     patch.setattr(Sharer, "answer_known", unsettled)
 
 
-@planted
+@planted(seen_by=30)
 def who_must_wait_less_may_join(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Flight, "takes", lambda self, _ticket: bool(self._responder) and not self.deserted)

@@ -16,17 +16,17 @@ from shoal_server.options import BatchingOptions
 from shoal_testing.planted.planting import nothing, planted
 
 
-@planted
+@planted(seen_by=0)
 def a_slot_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Slots, "give_back", nothing)
 
 
-@planted
+@planted(seen_by=3)
 def nobody_hears_of_a_free_slot(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Slots, "wait", nothing)
 
 
-@planted
+@planted(seen_by=3)
 def the_end_of_a_batch_starts_no_other(patch: pytest.MonkeyPatch) -> None:
     original = Batcher._ended
 
@@ -38,7 +38,7 @@ def the_end_of_a_batch_starts_no_other(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Batcher, "_ended", silent)
 
 
-@planted
+@planted(seen_by=11)
 def more_batches_run_than_there_are_instances(patch: pytest.MonkeyPatch) -> None:
     original = Batcher.pump
 
@@ -50,12 +50,12 @@ def more_batches_run_than_there_are_instances(patch: pytest.MonkeyPatch) -> None
     patch.setattr(Batcher, "pump", unlimited)
 
 
-@planted
+@planted(seen_by=3)
 def hung_batches_are_waited_for(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Batcher, "_abandon_hung", nothing)
 
 
-@planted
+@planted(seen_by=3)
 def hung_batches_keep_their_slot(patch: pytest.MonkeyPatch) -> None:
     original = Batcher._abandon_hung
 
@@ -67,12 +67,12 @@ def hung_batches_keep_their_slot(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Batcher, "_abandon_hung", keeping)
 
 
-@planted
+@planted(seen_by=7)
 def hung_runs_are_not_interrupted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Control, "stop", nothing)
 
 
-@planted
+@planted(seen_by=1)
 def the_line_has_no_bounds(patch: pytest.MonkeyPatch) -> None:
     original = Backlog.__init__
 
@@ -84,7 +84,7 @@ def the_line_has_no_bounds(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Backlog, "__init__", unbounded)
 
 
-@planted
+@planted(seen_by=0)
 def the_gate_is_always_open(patch: pytest.MonkeyPatch) -> None:
     def admit(self: Gate, rows: int, size_bytes: int, caller: str, _now: float) -> str:
         self.requests += 1
@@ -95,13 +95,13 @@ def the_gate_is_always_open(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Gate, "admit", admit)
 
 
-@planted
+@planted(seen_by=0)
 def bytes_are_never_released(patch: pytest.MonkeyPatch) -> None:
     original = Gate.release
     patch.setattr(Gate, "release", lambda self, rows, _size_bytes, account: original(self, rows, 0, account))
 
 
-@planted
+@planted(seen_by=0)
 def a_refusal_by_the_line_keeps_its_lease(patch: pytest.MonkeyPatch) -> None:
     original = VersionSlot.release
 

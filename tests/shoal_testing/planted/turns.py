@@ -19,7 +19,7 @@ from shoal_server.service import InferenceService
 from shoal_testing.planted.planting import nothing, planted
 
 
-@planted
+@planted(seen_by=3)
 def the_newest_request_goes_first(patch: pytest.MonkeyPatch) -> None:
     def newest(self: Backlog[Any], _now: float) -> object:
         return self._line[next(reversed(self._line))], True
@@ -27,17 +27,17 @@ def the_newest_request_goes_first(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Backlog, "_choose", newest)
 
 
-@planted
+@planted(seen_by=1)
 def nobody_expires(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Backlog, "expire", lambda _self, _now: [])
 
 
-@planted
+@planted(seen_by=2)
 def batches_are_started_for_who_will_be_late(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Forecast, "safe_execution_s", lambda _self, _now, _rows: 0.0)
 
 
-@planted
+@planted(seen_by=5)
 def who_could_be_answered_in_time_is_refused(patch: pytest.MonkeyPatch) -> None:
     original = Forecast.check
 
@@ -49,7 +49,7 @@ def who_could_be_answered_in_time_is_refused(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Forecast, "check", hasty)
 
 
-@planted
+@planted(seen_by=20)
 def old_evidence_counts_for_ever(patch: pytest.MonkeyPatch) -> None:
     original = Backlog.offer
 
@@ -61,7 +61,7 @@ def old_evidence_counts_for_ever(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Backlog, "offer", stubborn)
 
 
-@planted
+@planted(seen_by=1)
 def the_late_are_not_settled(patch: pytest.MonkeyPatch) -> None:
     def unsettled(_self: Batcher, tickets: Sequence[Ticket], why: str, _now: float) -> None:
         for ticket in tickets:
@@ -70,7 +70,7 @@ def the_late_are_not_settled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Batcher, "_fail_late", unsettled)
 
 
-@planted
+@planted(seen_by=40)
 def a_batch_is_stopped_when_its_first_member_leaves(patch: pytest.MonkeyPatch) -> None:
     original = Batcher.withdraw
 
@@ -83,7 +83,7 @@ def a_batch_is_stopped_when_its_first_member_leaves(patch: pytest.MonkeyPatch) -
     patch.setattr(Batcher, "withdraw", rash)
 
 
-@planted
+@planted(seen_by=5)
 def priorities_do_not_age(patch: pytest.MonkeyPatch) -> None:
     original = Precedence.__init__
 
@@ -93,12 +93,12 @@ def priorities_do_not_age(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Precedence, "__init__", ageless)
 
 
-@planted
+@planted(seen_by=12)
 def what_is_served_is_not_charged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Precedence, "charge", nothing)
 
 
-@planted
+@planted(seen_by=12)
 def who_was_quiet_has_saved_up(patch: pytest.MonkeyPatch) -> None:
     original = Precedence.add
 
@@ -110,22 +110,22 @@ def who_was_quiet_has_saved_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Precedence, "add", generous)
 
 
-@planted
+@planted(seen_by=115)
 def who_left_for_a_moment_owes_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Precedence, "_remember", nothing)
 
 
-@planted
+@planted(seen_by=12)
 def weights_are_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(FairnessOptions, "weight_of", lambda _self, _caller: 1.0)
 
 
-@planted
+@planted(seen_by=3)
 def one_caller_may_fill_the_line(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Precedence, "exceeds_share", lambda *_: False)
 
 
-@planted
+@planted(seen_by=0)
 def a_priority_is_not_passed_on(patch: pytest.MonkeyPatch) -> None:
     original = InferenceService.infer
 
@@ -136,7 +136,7 @@ def a_priority_is_not_passed_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(InferenceService, "infer", deaf)
 
 
-@planted
+@planted(seen_by=1)
 def the_expired_are_not_settled(patch: pytest.MonkeyPatch) -> None:
     original = Batcher._expire
 
@@ -148,23 +148,23 @@ def the_expired_are_not_settled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Batcher, "_expire", unsettled)
 
 
-@planted
+@planted(seen_by=1)
 def no_timer_is_ever_set(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Alarm, "set", nothing)
 
 
-@planted
+@planted(seen_by=1)
 def timers_are_set_for_now(patch: pytest.MonkeyPatch) -> None:
     original = Alarm.set
     patch.setattr(Alarm, "set", lambda self, _at_s: original(self, self._clock.monotonic()))
 
 
-@planted
+@planted(seen_by=0)
 def timers_outlive_their_batcher(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Batcher, "close", nothing)
 
 
-@planted
+@planted(seen_by=6)
 def a_delay_lasts_longer_than_it_says(patch: pytest.MonkeyPatch) -> None:
     original = Backlog.__init__
 
@@ -174,7 +174,7 @@ def a_delay_lasts_longer_than_it_says(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Backlog, "__init__", slow)
 
 
-@planted
+@planted(seen_by=0)
 def a_full_batch_waits_for_the_delay(patch: pytest.MonkeyPatch) -> None:
     original = Backlog.__init__
 

@@ -24,7 +24,7 @@ from shoal_testing.fakes import FakeStore
 from shoal_testing.planted.planting import nothing, planted
 
 
-@planted
+@planted(seen_by=0)
 def a_leased_model_is_unloaded(patch: pytest.MonkeyPatch) -> None:
     async def at_once(_self: object) -> None:
         await asyncio.sleep(0)
@@ -32,7 +32,7 @@ def a_leased_model_is_unloaded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(VersionSlot, "drained", at_once)
 
 
-@planted
+@planted(seen_by=0)
 def two_versions_share_a_line(patch: pytest.MonkeyPatch) -> None:
     original = Batcher.__init__
     lines: dict[object, Backlog[Ticket]] = {}
@@ -44,7 +44,7 @@ def two_versions_share_a_line(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Batcher, "__init__", sharing)
 
 
-@planted
+@planted(seen_by=9)
 def the_catalog_is_not_renewed_when_versions_leave(patch: pytest.MonkeyPatch) -> None:
     original = Keeper.withdraw
 
@@ -56,7 +56,7 @@ def the_catalog_is_not_renewed_when_versions_leave(patch: pytest.MonkeyPatch) ->
     patch.setattr(Keeper, "withdraw", stale)
 
 
-@planted
+@planted(seen_by=0)
 def the_old_version_is_withdrawn_before_the_new_one_works(patch: pytest.MonkeyPatch) -> None:
     original = Keeper.load
 
@@ -68,7 +68,7 @@ def the_old_version_is_withdrawn_before_the_new_one_works(patch: pytest.MonkeyPa
     patch.setattr(Keeper, "load", hasty)
 
 
-@planted
+@planted(seen_by=6)
 def a_failed_load_takes_the_old_version_with_it(patch: pytest.MonkeyPatch) -> None:
     original = Manager._converge
 
@@ -81,7 +81,7 @@ def a_failed_load_takes_the_old_version_with_it(patch: pytest.MonkeyPatch) -> No
     patch.setattr(Manager, "_converge", vindictive)
 
 
-@planted
+@planted(seen_by=0)
 def what_a_swap_replaced_is_never_withdrawn(patch: pytest.MonkeyPatch) -> None:
     original = Keeper.publish
 
@@ -93,7 +93,7 @@ def what_a_swap_replaced_is_never_withdrawn(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Keeper, "publish", forgetful)
 
 
-@planted
+@planted(seen_by=0)
 def an_old_version_is_never_unloaded(patch: pytest.MonkeyPatch) -> None:
     async def keep(_self: object, slot: VersionSlot[Any], _loaded: object) -> str:
         if slot.engine is not None:
@@ -103,7 +103,7 @@ def an_old_version_is_never_unloaded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Keeper, "_give_back", keep)
 
 
-@planted
+@planted(seen_by=0)
 def an_empty_version_means_the_oldest(patch: pytest.MonkeyPatch) -> None:
     original = Catalog.resolve
 
@@ -114,7 +114,7 @@ def an_empty_version_means_the_oldest(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Catalog, "resolve", oldest)
 
 
-@planted
+@planted(seen_by=50)
 def a_dry_run_changes_what_serves(patch: pytest.MonkeyPatch) -> None:
     original = Changing._change
 
@@ -127,7 +127,7 @@ def a_dry_run_changes_what_serves(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Changing, "_change", serious)
 
 
-@planted
+@planted(seen_by=0)
 def what_is_wanted_is_not_recorded(patch: pytest.MonkeyPatch) -> None:
     async def forget(_self: object, _model: str, _desired: object) -> str:
         await asyncio.sleep(0)
@@ -136,7 +136,7 @@ def what_is_wanted_is_not_recorded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Record, "put", forget)
 
 
-@planted
+@planted(seen_by=0)
 def a_change_that_cannot_be_recorded_is_recorded_by_the_next(patch: pytest.MonkeyPatch) -> None:
     original = FakeStore.write
 
@@ -147,7 +147,7 @@ def a_change_that_cannot_be_recorded_is_recorded_by_the_next(patch: pytest.Monke
     patch.setattr(FakeStore, "write", late)
 
 
-@planted
+@planted(seen_by=16)
 def a_failed_swap_changes_what_is_wanted(patch: pytest.MonkeyPatch) -> None:
     original = Changing._slot
 
@@ -160,7 +160,7 @@ def a_failed_swap_changes_what_is_wanted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Changing, "_slot", early)
 
 
-@planted
+@planted(seen_by=28)
 def a_swap_withdraws_before_it_publishes(patch: pytest.MonkeyPatch) -> None:
     original = Changing._recorded
 
@@ -172,7 +172,7 @@ def a_swap_withdraws_before_it_publishes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Changing, "_recorded", hasty)
 
 
-@planted
+@planted(seen_by=28)
 def a_swap_leaves_callers_with_the_old_version(patch: pytest.MonkeyPatch) -> None:
     original = wanted.swapped
 
@@ -182,7 +182,7 @@ def a_swap_leaves_callers_with_the_old_version(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(wanted, "swapped", stuck)
 
 
-@planted
+@planted(seen_by=31)
 def two_operations_on_a_model_run_at_once(patch: pytest.MonkeyPatch) -> None:
     def at_once(self: Turns, model: str, what: str, work: Any) -> None:  # noqa: ANN401
         self._last.pop(model, None)
@@ -191,17 +191,17 @@ def two_operations_on_a_model_run_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Turns, "begin", at_once)
 
 
-@planted
+@planted(seen_by=101)
 def what_was_replaced_is_kept_for_ever(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Keeper, "_cool", nothing)
 
 
-@planted
+@planted(seen_by=9)
 def a_load_that_hangs_is_never_given_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Loading, "_give_up", nothing)
 
 
-@planted
+@planted(seen_by=0)
 def a_load_that_was_given_up_keeps_its_model(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Keeper, "fail", _fail_without_closing)
 
