@@ -4,7 +4,6 @@ from typing import Any, Protocol, TypeAlias, final
 __version__: str
 
 _Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
-_Holder: TypeAlias = tuple[list[str], list[str], str, str, int]
 
 @final
 class Call:
@@ -47,7 +46,7 @@ class Transport:
         methods: Sequence[tuple[str, str]],
         bounds_s: Sequence[float],
         now_s: float,
-        make_peer: Callable[[str, _Holder | None], object],
+        make_peer: Callable[[str, bytes | None], object],
         make_stream: Callable[[Exchange], object],
         limits: Mapping[str, float],
         threads: int = 1,

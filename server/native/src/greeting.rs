@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustls::pki_types::CertificateDer;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -14,7 +15,6 @@ use tokio_rustls::TlsAcceptor;
 use crate::connection::{self, Connection};
 use crate::hub::{ConnectionShared, Hub};
 use crate::server::{Phase, Place};
-use crate::tls::{self, Holder};
 
 /// A stream as accepted.
 pub trait Arrival: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -92,17 +92,17 @@ where
     if session.alpn_protocol() != Some(b"h2") {
         return None;
     }
-    let holder = session
+    let certificate = session
         .peer_certificates()
         .and_then(|chain| chain.first())
-        .and_then(|certificate| tls::holder(certificate));
-    open(stream, address, holder, hub, place, has_read).await
+        .map(|certificate| certificate.clone().into_owned());
+    open(stream, address, certificate, hub, place, has_read).await
 }
 
 async fn open<S>(
     stream: S,
     address: String,
-    holder: Option<Holder>,
+    certificate: Option<CertificateDer<'static>>,
     hub: Arc<Hub>,
     place: Place,
     has_read: Arc<AtomicBool>,
@@ -117,7 +117,7 @@ where
         server.clone(),
         place.number,
         address,
-        holder,
+        certificate,
     ));
     server.set_shared(&shared);
     Some(Box::pin(Connection::new(h2, shared, place, has_read)))

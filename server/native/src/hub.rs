@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
 
 use crate::call::{Answer, CallShared, Owner};
 use crate::server::ServerShared;
 use crate::status::Failure;
-use crate::tls::Holder;
 
 pub enum Command {
     Reply(Arc<CallShared>, Answer),
@@ -104,8 +104,9 @@ pub struct ConnectionShared {
     pub number: u64,
     /// As in `ipv4:127.0.0.1:50000`.
     pub address: String,
-    pub holder: Option<Holder>,
-    /// What the application made of address and holder.
+    /// The caller's, which was verified.
+    pub certificate: Option<CertificateDer<'static>>,
+    /// What the application made of address and certificate.
     pub peer: Mutex<Option<Owner>>,
     orders: Mutex<Orders>,
 }
@@ -122,13 +123,19 @@ pub struct Orders {
 }
 
 impl ConnectionShared {
-    pub fn new(hub: Arc<Hub>, server: Arc<ServerShared>, number: u64, address: String, holder: Option<Holder>) -> Self {
+    pub fn new(
+        hub: Arc<Hub>,
+        server: Arc<ServerShared>,
+        number: u64,
+        address: String,
+        certificate: Option<CertificateDer<'static>>,
+    ) -> Self {
         ConnectionShared {
             hub,
             server,
             number,
             address,
-            holder,
+            certificate,
             peer: Mutex::new(None),
             orders: Mutex::new(Orders::default()),
         }

@@ -15,8 +15,8 @@ import shoal_native
 
 from shoal_server.clock import Clock
 from shoal_server.histogram import SECONDS, Buckets
-from shoal_server.transport.identity import identity_of
 from shoal_server.transport.native_stream import NativeStream
+from shoal_server.transport.peer_certificate import identity_of_der
 from shoal_server.transport.port import Call, MethodStatistics, Peer, Routes, Status, Stream, TlsMaterial
 
 _log = logging.getLogger(__name__)
@@ -229,9 +229,6 @@ class NativeTransport:
             stream.finish()
 
 
-def _peer(address: str, holder: tuple[list[str], list[str], str, str, int] | None) -> Peer:
-    """Return the peer of a connection; ``holder`` are its certificate's URIs, DNS names, subject, serial and expiry."""
-    if holder is None:
-        return Peer(address)
-    uris, dns_names, subject, _serial, _expires = holder
-    return Peer(address, identity_of(uris, dns_names, subject))
+def _peer(address: str, certificate: bytes | None) -> Peer:
+    """Return the peer of a connection; ``certificate`` is the caller's, verified, in DER."""
+    return Peer(address, identity_of_der(certificate) if certificate else "")

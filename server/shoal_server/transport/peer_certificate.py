@@ -1,6 +1,7 @@
 """What a certificate says about who shows it."""
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -27,14 +28,23 @@ def subject_of(certificate: x509.Certificate) -> str:
     return _CONTROL.sub(lambda found: f"\\{ord(found[0]):02X}", certificate.subject.rfc4514_string())
 
 
-@lru_cache(maxsize=_CERTIFICATES_KEPT)
 def identity_of_pem(pem: bytes) -> str:
-    """Return the identity that a verified certificate proves; empty for one that names nobody or cannot be read.
+    """Return the identity that a verified certificate proves; empty for one that names nobody or cannot be read."""
+    return _identity(x509.load_pem_x509_certificate, pem)
 
-    TLS has verified the certificate by the bytes that are read here, so what is odd in it is its CA's doing. Whoever
-    cannot be told must not be taken for somebody.
+
+def identity_of_der(der: bytes) -> str:
+    """The same, for a certificate as it is on the wire."""
+    return _identity(x509.load_der_x509_certificate, der)
+
+
+@lru_cache(maxsize=_CERTIFICATES_KEPT)
+def _identity(read: Callable[[bytes], x509.Certificate], certificate: bytes) -> str:
+    """TLS has verified the certificate by the bytes that are read here, so what is odd in it is its CA's doing.
+
+    Whoever cannot be told must not be taken for somebody.
     """
     try:
-        return identity_in(x509.load_pem_x509_certificate(pem))
+        return identity_in(read(certificate))
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return ""

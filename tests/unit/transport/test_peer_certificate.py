@@ -1,6 +1,8 @@
+import ssl
+
 import pytest
 
-from shoal_server.transport.peer_certificate import identity_of_pem
+from shoal_server.transport.peer_certificate import identity_of_der, identity_of_pem
 from shoal_testing.certificates import Authority
 
 CA = Authority()
@@ -21,9 +23,11 @@ CA = Authority()
     ],
 )
 def test_the_identity_is_read_from_the_certificate_itself(names: tuple[str, ...], subject: str, identity: str) -> None:
-    assert identity_of_pem(CA.issue(*names, subject=subject).certificate) == identity
+    pem = CA.issue(*names, subject=subject).certificate
+    assert identity_of_pem(pem) == identity
+    assert identity_of_der(ssl.PEM_cert_to_DER_cert(pem.decode())) == identity
 
 
 def test_what_is_no_certificate_is_nobody() -> None:
-    assert identity_of_pem(b"junk") == ""
+    assert identity_of_pem(b"junk") == identity_of_der(b"junk") == ""
     assert identity_of_pem(b"-----BEGIN CERTIFICATE-----\nTUlJ\n-----END CERTIFICATE-----\n") == ""

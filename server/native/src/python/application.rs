@@ -31,16 +31,8 @@ impl Application {
         if let Some(peer) = &*connection.peer.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(peer.clone_ref(py));
         }
-        let holder = connection.holder.as_ref().map(|holder| {
-            (
-                holder.uris.clone(),
-                holder.dns_names.clone(),
-                holder.subject.clone(),
-                holder.serial.clone(),
-                holder.expires_epoch_s,
-            )
-        });
-        let peer = self.make_peer.call1(py, (connection.address.clone(), holder))?;
+        let certificate = connection.certificate.as_ref().map(|der| PyBytes::new(py, der));
+        let peer = self.make_peer.call1(py, (connection.address.clone(), certificate))?;
         // Not locked while Python runs: it may let another thread run, which would wait for the lock with the GIL in hand.
         let mut known = connection.peer.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(known.get_or_insert(peer).clone_ref(py))

@@ -43,7 +43,7 @@ pub(super) struct Transport {
 #[pymethods]
 impl Transport {
     /// `methods` are paths with one of the kinds `hot`, `cold` and `stream`; `now_s` is what the clock of all deadlines
-    /// says; `make_peer(address, holder)` returns a connection's peer, `make_stream(exchange)` what
+    /// says; `make_peer(address, certificate)` returns a connection's peer, `make_stream(exchange)` what
     /// the events of a stream are for; `limits` are those of `Limits`, times in seconds.
     #[new]
     #[pyo3(signature = (address, methods, bounds_s, now_s, make_peer, make_stream, limits, threads=1, reuse_port=false))]
