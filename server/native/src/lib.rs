@@ -2,6 +2,7 @@
 //!
 //! `server` is what all connections share, `listener` accepts them, `connection` turns frames into calls and answers
 //! into frames. What Python is to hear goes by `inbox`, what it says comes by `hub`; `python` is the module it imports.
+#![cfg_attr(clippy, deny(warnings))]
 #![warn(clippy::undocumented_unsafe_blocks)]
 #![cfg_attr(not(feature = "python"), allow(dead_code))]
 
