@@ -44,7 +44,9 @@ class CatalogMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     async def _rig(self) -> ManagerRig:
-        return ManagerRig([])
+        rig = ManagerRig([])
+        await rig.manager.start()
+        return rig
 
     async def _attempt(self, work: Coroutine[Any, Any, None]) -> ShoalError | None:
         try:
@@ -244,6 +246,7 @@ def hammer(seed: int, tasks: int, changes: int) -> None:
     """Let so many tasks make so many changes each, then look at what is left."""
 
     async def test(rig: ManagerRig) -> None:
+        await rig.start_empty()
         hammer = Hammer(rig, seed)
         await asyncio.gather(*(hammer.strike(changes) for _ in range(tasks)))
         while under_way := [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]:

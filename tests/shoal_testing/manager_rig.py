@@ -74,6 +74,12 @@ class ManagerRig:
         )
         self.manager: Manager[Engine] = Manager(self.source, self.store, around, workers, keep_warm_s)
 
+    async def start_empty(self) -> None:
+        """Start with nothing in the source, which has its models again afterwards."""
+        models, self.source.models = self.source.models, {}
+        await self.manager.start()
+        self.source.models = models
+
     def slot(self, version: str = "", model: str = "m") -> VersionSlot[Engine]:
         return self.manager.catalog.resolve(model, version)
 

@@ -20,6 +20,7 @@ from shoal_server.lifecycle.slot import G, VersionSlot
 from shoal_server.lifecycle.states import VersionState
 from shoal_server.lifecycle.surroundings import Surroundings
 
+STARTING: Final = "the server is starting and does not know its models yet"
 STOPPING: Final = "the server is shutting down"
 BUG: Final = "an internal error, which the server's log describes"
 
@@ -37,6 +38,8 @@ class Keeper(Generic[G]):
     def __init__(self, around: Surroundings[G]) -> None:
         self.catalog: Catalog[G] = Catalog()
         self.changes = Changes()
+        self.known = False
+        """Whether what there is, and what operators want of it, has been read; a change before that would be lost."""
         self.closed = False
         self._around = around
         self._uids = count(1)
@@ -47,6 +50,15 @@ class Keeper(Generic[G]):
     def stopping(self) -> str:
         """Return why nothing new is to be served, if nothing is."""
         return STOPPING if self.closed else ""
+
+    def require_open(self) -> None:
+        """Check that changes may begin.
+
+        Raises:
+            Unavailable: not yet, or no more.
+        """
+        if not self.known or self.closed:
+            raise Unavailable(self.stopping() or STARTING)
 
     def entry(self, model: str) -> ModelEntry[G]:
         """Return what is known of a model; an empty entry where nothing is."""

@@ -82,6 +82,7 @@ class Manager(Generic[G]):
                 self.keeper.set_entry(name, entry)
             if name in problems:
                 self.keeper.remark(name, problems[name])
+        self.keeper.known = True
         async with asyncio.TaskGroup() as group:
             for definition in found.values():
                 if isinstance(definition, ModelDefinition):
@@ -101,7 +102,9 @@ class Manager(Generic[G]):
             NotFound: the source has no such model.
             LoadFailed: the description or a wanted version is unusable; what served before serves on.
             PreconditionFailed: what operators wanted cannot be forgotten, since it cannot be recorded.
+            Unavailable: the server is starting or shutting down.
         """
+        self.keeper.require_open()
 
         async def describe_and_follow() -> list[str]:
             if not self.keeper.entry(model).desired.empty:
@@ -138,7 +141,9 @@ class Manager(Generic[G]):
         Raises:
             NotFound: no such model is known here.
             PreconditionFailed: it cannot be recorded, and must be.
+            Unavailable: the server is starting or shutting down.
         """
+        self.keeper.require_open()
 
         async def withdraw_and_wait() -> None:
             if model not in self.catalog.models:

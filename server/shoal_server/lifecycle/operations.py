@@ -51,13 +51,12 @@ class Operations(Generic[G]):
         Raises:
             InvalidRequest: the key was used for another request.
             Conflict: other work on the model is under way.
-            Unavailable: the server is shutting down.
+            Unavailable: the server is starting or shutting down.
         """
         known = self._keys.find(request)
         if known is not None:
             return known
-        if stopping := self._keeper.stopping():
-            raise Unavailable(stopping)
+        self._keeper.require_open()
         operation = Operation(request, self._clock)
         self._turns.begin(request.model, str(request), lambda: self._see_through(operation))
         self._keys.remember(operation)

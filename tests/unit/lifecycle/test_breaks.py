@@ -110,6 +110,7 @@ def test_a_model_that_cannot_be_closed_is_unloaded_all_the_same_and_holds_up_nob
 
 def test_an_engine_that_cannot_be_made_fails_the_load() -> None:
     async def test(rig: ManagerRig) -> None:
+        await rig.start_empty()
         rig.scripts["engine", 0] = failing(ZeroDivisionError())
         with pytest.raises(LoadFailed, match=BUG):
             await rig.manager.load("m")

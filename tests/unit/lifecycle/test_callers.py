@@ -12,6 +12,7 @@ from shoal_testing.manager_rig import LOAD_S, ManagerRig, failing, run_manager
 
 def test_a_load_whose_caller_left_goes_on_to_its_end() -> None:
     async def test(rig: ManagerRig) -> None:
+        await rig.start_empty()
         load = rig.begin(rig.manager.load("m"))
         await asyncio.sleep(LOAD_S / 2)
         load.cancel()
@@ -24,6 +25,7 @@ def test_a_load_whose_caller_left_goes_on_to_its_end() -> None:
 
 def test_a_load_whose_caller_left_before_its_turn_is_not_begun_and_the_next_one_is() -> None:
     async def test(rig: ManagerRig) -> None:
+        await rig.start_empty()
         rig.scripts["m", 1] = rig.pause(1)
         loads = [rig.begin(rig.manager.load("m")) for _ in range(5)]
         await asyncio.sleep(LOAD_S / 2)
@@ -40,6 +42,7 @@ def test_a_load_whose_caller_left_before_its_turn_is_not_begun_and_the_next_one_
 
 def test_a_load_that_fails_after_its_caller_left_troubles_nobody() -> None:
     async def test(rig: ManagerRig) -> None:
+        await rig.start_empty()
         rig.scripts["m", 1] = failing(LoadFailed("truncated"))
         load = rig.begin(rig.manager.load("m"))
         await asyncio.sleep(LOAD_S / 2)
@@ -69,6 +72,7 @@ def test_an_unload_whose_caller_left_goes_on_to_its_end() -> None:
 
 def test_loads_of_one_model_happen_in_order_and_the_last_description_wins() -> None:
     async def test(rig: ManagerRig) -> None:
+        await rig.start_empty()
         slow_describe = rig.source.describe
         delays = [0.5, 0.0]
 
@@ -91,6 +95,7 @@ def test_loads_of_one_model_happen_in_order_and_the_last_description_wins() -> N
 
 def test_loads_of_different_models_do_not_wait_for_each_other() -> None:
     async def test(rig: ManagerRig) -> None:
+        await rig.start_empty()
         rig.scripts["slow", 1] = rig.pause(100)
         slow = rig.begin(rig.manager.load("slow"))
         await rig.manager.load("m")
@@ -102,6 +107,7 @@ def test_loads_of_different_models_do_not_wait_for_each_other() -> None:
 
 def test_loads_of_unknown_models_leave_nothing_behind() -> None:
     async def test(rig: ManagerRig) -> None:
+        await rig.start_empty()
         for number in range(100):
             with pytest.raises(NotFound):
                 await rig.manager.load(f"unknown-{number}")

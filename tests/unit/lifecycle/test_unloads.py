@@ -93,6 +93,7 @@ def test_closing_waits_for_an_unload_that_is_under_way() -> None:
 
 def test_closing_does_not_wait_for_a_load_and_what_it_loads_is_discarded() -> None:
     async def test(rig: ManagerRig) -> None:
+        await rig.start_empty()
         loading = rig.begin(rig.manager.load("m"))
         await asyncio.sleep(LOAD_S / 2)
         await rig.manager.close()
@@ -107,8 +108,9 @@ def test_closing_does_not_wait_for_a_load_and_what_it_loads_is_discarded() -> No
 
 def test_a_closed_manager_loads_nothing_any_more() -> None:
     async def test(rig: ManagerRig) -> None:
+        await rig.start_empty()
         await rig.manager.close()
-        with pytest.raises(LoadFailed, match="shutting down"):
+        with pytest.raises(Unavailable, match="shutting down"):
             await rig.manager.load("m")
         assert not rig.loader.loaded
 
@@ -117,6 +119,7 @@ def test_a_closed_manager_loads_nothing_any_more() -> None:
 
 def test_a_load_that_hangs_does_not_keep_other_models_nor_the_shutdown() -> None:
     async def test(rig: ManagerRig) -> None:
+        await rig.start_empty()
         rig.scripts["m", 1] = rig.pause(FOR_EVER)
         hung = rig.begin(rig.manager.load("m"))
         await rig.manager.load("n")
