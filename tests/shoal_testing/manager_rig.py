@@ -25,16 +25,17 @@ KEEP_WARM_S = 60.0
 
 
 class Engine:
-    """Knows who broke it and whether it was closed."""
+    """Knows who broke it, and whether it was hurried and closed."""
 
     def __init__(self, loaded: LoadedModel, broken: Callable[[str], None]) -> None:
         self.loaded = loaded
         self.broken = broken
         self.failed: list[ShoalError] = []
+        self.hurried = False
         self.closed = False
 
     def hurry(self) -> None:
-        """Nothing is held back."""
+        self.hurried = True
 
     def fail_waiting(self, error: ShoalError) -> None:
         self.failed.append(error)

@@ -37,7 +37,8 @@ class _Change(Generic[G]):
 class Changing(Generic[G]):
     """Carries operations out. Loop only; one at a time for each model.
 
-    Whatever fails before the publishing has changed nothing that serves.
+    Whatever fails before the publishing has changed nothing that serves. An entry that was taken before a load is as
+    good after it: nobody else changes what is wanted meanwhile, and what breaks or cools shows in the slots.
     """
 
     def __init__(self, keeper: Keeper[G], record: Record, source: Source, workers: Workers, keep_warm_s: float) -> None:
@@ -84,7 +85,6 @@ class Changing(Generic[G]):
         slot = await self._slot(operation, version)
         if not request.allow_signature_change:
             await self._require_compatible(slot)
-        entry = self._keeper.entry(model)
         replaced = _answering(entry)
         keep_warm_s = self._keep_warm_s if request.keep_warm_s is None else request.keep_warm_s
         desired = wanted.swapped(_pinned(entry), version, replaced)
@@ -97,7 +97,6 @@ class Changing(Generic[G]):
         if request.version in versions and request.version in entry.ready:
             return await self._as_it_was(request)
         slot = await self._slot(operation, request.version)
-        entry = self._keeper.entry(request.model)
         desired = wanted.loaded(_pinned(entry), request.version)
         result = await self._change(operation, _Change(desired, slot, stand_in=entry.stand_in))
         if desired.current:
@@ -125,7 +124,6 @@ class Changing(Generic[G]):
         warm = entry.versions.get(previous)
         slot = warm if warm is not None and warm.state is VersionState.READY else None
         slot = slot or await self._slot(operation, previous)
-        entry = self._keeper.entry(request.model)
         desired = wanted.rolled_back(entry.desired, _answering(entry))
         return await self._change(operation, _Change(desired, slot, _beside(entry, desired)))
 

@@ -146,9 +146,12 @@ class Keeper(Generic[G]):
             self.withdraw([replaced])
 
     def choose(self, model: str, desired: Desired, stand_in: int | None = None) -> None:
-        """Have calls without a version reach what operators want; in one step with a ``publish`` before it."""
+        """Have calls without a version reach what operators want; in one step with a ``publish`` before it.
+
+        What stands in follows from what is wanted, so it changes with that alone.
+        """
         entry = self.entry(model)
-        if (entry.desired, entry.stand_in) == (desired, stand_in):
+        if entry.desired == desired:
             return
         self.set_entry(model, replace(entry, desired=desired, stand_in=stand_in))
         answering = self.entry(model).answering

@@ -81,7 +81,7 @@ class Operations(Generic[G]):
         result = await self._changing.carry_out(operation)
         after = await self._clerk.call(self._resident.look)
         memory = Memory(before.now_bytes, max(before.now_bytes, after.peak_bytes), after.now_bytes)
-        return result.measured(operation, memory if before.now_bytes else Memory())
+        return result.measured(operation, memory)
 
 
 def _ended(operation: Operation, outcome: Result | ShoalError) -> OperationEnded:

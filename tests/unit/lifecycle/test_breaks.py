@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shoal_server.errors import LoadFailed
+from shoal_server.errors import LoadFailed, Unavailable
 from shoal_server.events import Event, VersionBroken
 from shoal_server.lifecycle.keeper import BUG
 from shoal_testing.fakes import definition
@@ -28,12 +28,25 @@ def test_an_engine_that_is_broken_is_withdrawn_in_the_same_step_and_its_line_ans
         assert rig.slot().version == 1
         assert [str(error) for error in rig.engines[1].failed] == ["version 2 of model 'm': hangs all the time"]
         rig.engines[1].broken("again")
+        with pytest.raises(Unavailable, match="version 2 of model 'm' is draining: hangs all the time"):
+            slot.lease()
         slot.release()
         await asyncio.sleep(1)
         assert rig.states() == {1: "ready", 2: "unloaded"}
         assert slot.reason == "hangs all the time"
         await rig.manager.load("m")
         assert rig.slot().version == 2
+
+    run_manager(test, definition("m", 1, 2))
+
+
+def test_who_is_told_that_a_version_broke_does_not_reach_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        reached: list[int] = []
+        monkeypatch.setattr(rig.engines[1], "fail_waiting", lambda _error: reached.append(rig.slot().version))
+        rig.engines[1].broken("hangs all the time")
+        assert reached == [1]
 
     run_manager(test, definition("m", 1, 2))
 
@@ -106,6 +119,23 @@ def test_a_model_that_cannot_be_closed_is_unloaded_all_the_same_and_holds_up_nob
         assert [event.problem[:19] for event in rig.observer.of(VersionBroken)] == ["ZeroDivisionError()"]
 
     run_manager(test, definition("m", 1, 2))
+
+
+def test_a_version_that_broke_and_cannot_be_closed_says_that_its_memory_may_not_have_come_back() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        close = rig.loader.loaded[0].close
+
+        def broken() -> None:
+            close()
+            raise ZeroDivisionError
+
+        rig.loader.loaded[0].close = broken  # type: ignore[method-assign]
+        rig.engines[0].broken("hangs all the time")
+        await asyncio.sleep(1)
+        assert rig.manager.catalog.models["m"].versions[1].reason == f"unloaded, and closing it failed: {BUG}"
+
+    run_manager(test, definition())
 
 
 def test_an_engine_that_cannot_be_made_fails_the_load() -> None:

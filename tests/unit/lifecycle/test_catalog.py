@@ -1,7 +1,8 @@
 import pytest
 
 from shoal_server.errors import NotFound, ShoalError, Unavailable
-from shoal_server.lifecycle.catalog import Catalog, ModelEntry
+from shoal_server.lifecycle.catalog import PREVIOUS, STABLE, Catalog, ModelEntry
+from shoal_server.lifecycle.desired import Desired
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.lifecycle.states import VersionState
 from shoal_testing.fakes import definition
@@ -118,3 +119,11 @@ def test_the_newest_version_is_that_of_the_moment_the_catalog_was_made() -> None
     slots[2].state = DRAINING
     assert catalog.resolve("m", "").version == 2
     assert Catalog(catalog.models).resolve("m", "").version == 1
+
+
+def test_stable_is_the_version_that_answers_be_it_wanted_or_standing_in() -> None:
+    desired = Desired((2,), 2, previous=1)
+    for states, answering in (({1: READY, 2: READY}, 2), ({1: READY, 2: FAILED}, 1)):
+        entry = ModelEntry(slots_of(states), desired=desired, stand_in=1)
+        assert entry.labels == {STABLE: answering, PREVIOUS: 1}
+        assert Catalog({"m": entry}).resolve("m", STABLE).version == answering

@@ -156,18 +156,18 @@ def test_a_server_that_stops_fails_what_is_under_way_and_begins_nothing() -> Non
     run_manager(test, FIRST)
 
 
-@pytest.mark.parametrize(("returned_bytes", "told"), [(10 << 20, 1), (90 << 20, 0)])
-def test_memory_of_a_large_version_that_does_not_come_back_is_told(returned_bytes: int, told: int) -> None:
+@pytest.mark.parametrize(("size_mib", "returned_mib", "told"), [(100, 10, 1), (100, 90, 0), (64, 31, 1), (63, 0, 0)])
+def test_memory_of_a_large_version_that_does_not_come_back_is_told(size_mib: int, returned_mib: int, told: int) -> None:
     async def test(rig: ManagerRig) -> None:
         await rig.manager.start()
         [model] = rig.loader.loaded
-        model.files = (FileDigest("model.onnx", "00", 100 << 20),)
+        model.files = (FileDigest("model.onnx", "00", size_mib << 20),)
         rig.resident.now = ResidentMemory(500 << 20, 500 << 20)
         close = model.close
 
         def closing() -> None:
             close()
-            rig.resident.now = ResidentMemory((500 << 20) - returned_bytes, 0)
+            rig.resident.now = ResidentMemory((500 - returned_mib) << 20, 0)
 
         model.close = closing  # type: ignore[method-assign]
         await rig.manager.unload("m")

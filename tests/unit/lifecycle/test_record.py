@@ -1,6 +1,7 @@
 """What operators want is recorded whole, once, and where it could not be, as soon as it can."""
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from shoal_server.errors import PreconditionFailed
 from shoal_server.lifecycle.desired import Desired
 from shoal_server.lifecycle.record import Record
-from shoal_testing.fake_executor import FakeWorkers
+from shoal_testing.fake_executor import FakeWorkers, void
 from shoal_testing.fakes import FakeStore
 from shoal_testing.virtual_threads import VirtualThreads
 from shoal_testing.virtual_time import run_virtual, virtual_loop
@@ -16,9 +17,11 @@ from shoal_testing.virtual_time import run_virtual, virtual_loop
 ONE, TWO = Desired((1,), 1), Desired((2,), 2)
 
 
-def run_record(store: FakeStore, test: Callable[[Record], Coroutine[Any, Any, None]]) -> None:
+def run_record(store: FakeStore, test: Callable[[Record], Coroutine[Any, Any, None]], write_s: float = 0.0) -> None:
     async def main() -> None:
         threads = VirtualThreads(virtual_loop())
+        if write_s:
+            store.before_write = lambda: void(threads.pause(write_s))
         record = Record(store, FakeWorkers(threads))
         await record.read()
         await test(record)
@@ -94,3 +97,36 @@ def test_where_it_must_be_written_a_failure_leaves_what_was_wanted_before() -> N
         assert store.desired == {"m": ONE, "n": TWO}
 
     run_record(store, test)
+
+
+def test_changes_of_two_models_at_once_are_both_recorded() -> None:
+    store = FakeStore()
+
+    async def test(record: Record) -> None:
+        await asyncio.gather(record.put("m", ONE), record.put("n", TWO), record.put("m", TWO))
+        assert store.desired == {"m": TWO, "n": TWO}
+
+    run_record(store, test, write_s=1.0)
+
+
+def test_the_store_is_asked_for_one_thing_at_a_time() -> None:
+    store = FakeStore(required=True)
+    asked: list[str] = []
+    prepare, write = store.prepare, store.write
+
+    def prepared() -> None:
+        asked.append("prepares")
+        prepare()
+
+    def written(desired: Mapping[str, Desired]) -> None:
+        asked.append("writes")
+        write(desired)
+        asked.append("has written")
+
+    store.prepare, store.write = prepared, written  # type: ignore[method-assign]
+
+    async def test(record: Record) -> None:
+        await asyncio.gather(record.put("m", ONE), record.prepare(), record.put("n", TWO))
+        assert asked == ["writes", "has written", "prepares", "writes", "has written"]
+
+    run_record(store, test, write_s=1.0)
