@@ -198,12 +198,13 @@ class Manager(Generic[G]):
         remark = await self._record.put(model, desired)
         if remark:
             self.keeper.remark(model, f"a restarted server would not serve the same: {remark}")
-        self.keeper.choose(model, desired)
         versions = self.keeper.entry(model).versions
         for version in keep:
             if version in versions:
                 self.keeper.keep(versions[version])
+        # What leaves goes first, in the same step, so that it is not told to answer.
         self.keeper.withdraw(slot for version, slot in versions.items() if version not in keep)
+        self.keeper.choose(model, desired)
 
     def _withdraw_unwanted(self, model: str) -> None:
         """Withdraw what the policy wanted and operators, whose choice still holds, do not."""

@@ -21,6 +21,18 @@ def test_the_version_that_answers_is_told_once_it_does() -> None:
     run_manager(test, FIRST)
 
 
+def test_the_version_that_answers_by_the_policy_again_is_told_and_not_the_one_that_leaves() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        await rig.manager.operations.begin(Swap(model="m", version=2)).result()
+        await rig.manager.load("m")
+        await asyncio.sleep(0)
+        assert rig.slot().version == 1
+        assert [event.version for event in rig.observer.of(CurrentChosen)] == [2, 1]
+
+    run_manager(test, FIRST)
+
+
 def test_a_swap_that_keeps_nothing_warm_waits_for_those_who_are_inside() -> None:
     async def test(rig: ManagerRig) -> None:
         await rig.manager.start()
