@@ -92,12 +92,11 @@ class Keeper(Generic[G]):
             self.set_entry(slot.model, _with(entry, slot))
 
     async def serves(self, slot: VersionSlot[G], definition: ModelDefinition) -> bool:
-        """Whether a slot serves what a definition says, from files that are still the same."""
+        """Whether a slot serves what a definition, which has its version, says, from files that are still the same."""
         loaded = slot.loaded
         return (
             slot.state is VersionState.READY
             and loaded is not None
-            and slot.version in definition.versions
             and slot.definition.same_serving(definition, slot.version)
             and await self._around.workers.call(loaded.is_current)
         )

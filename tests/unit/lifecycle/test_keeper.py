@@ -86,6 +86,31 @@ def test_a_version_that_failed_and_is_loaded_again_is_listed_while_it_loads_and_
     run_manager(test, FIRST)
 
 
+def test_versions_are_listed_in_order_however_they_came() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        for version in (3, 2):
+            await done(rig, Load(model="m", version=version))
+        assert [*rig.states()] == [1, 2, 3]
+        assert rig.manager.catalog.models["m"].ready == (1, 2, 3)
+
+    run_manager(test, FIRST)
+
+
+def test_a_description_that_is_mended_is_not_told_as_the_problem_any_more() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        with pytest.raises(Unavailable, match=r"no ready version: model\.toml is wrong"):
+            rig.slot()
+        rig.source.models["m"] = FIRST
+        await rig.manager.load("m")
+        rig.engines[0].broken("it hangs")
+        with pytest.raises(Unavailable, match="no ready version: version 1 is draining"):
+            rig.slot()
+
+    run_manager(test, ("m", LoadFailed("model.toml is wrong")))
+
+
 def test_a_version_that_is_on_its_way_out_and_wanted_again_is_loaded_anew() -> None:
     async def test(rig: ManagerRig) -> None:
         await rig.manager.start()

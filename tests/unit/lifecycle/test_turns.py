@@ -29,14 +29,16 @@ def work(done: list[str], name: str, seconds: float = 1.0) -> Callable[[], Corou
 def test_what_is_under_way_is_the_turn_that_was_taken_and_since_then_however_many_wait() -> None:
     async def test(turns: Turns) -> None:
         done: list[str] = []
-        tasks = [asyncio.ensure_future(turns.take("m", name, work(done, name, 2.0))) for name in ("first", "second")]
-        await asyncio.sleep(1)
+        first = asyncio.ensure_future(turns.take("m", "first", work(done, "first", 2.0)))
+        await asyncio.sleep(0.5)
+        second = asyncio.ensure_future(turns.take("m", "second", work(done, "second", 2.0)))
+        await asyncio.sleep(0.5)
         with pytest.raises(Conflict, match=r"first of model 'm' has been under way for 1\.0 s"):
             turns.begin("m", "third", work(done, "third"))
         await asyncio.sleep(2)
         with pytest.raises(Conflict, match=r"second of model 'm' has been under way for 1\.0 s"):
             turns.begin("m", "third", work(done, "third"))
-        await asyncio.gather(*tasks)
+        await asyncio.gather(first, second)
         assert done == ["first", "second"]
         assert turns.running("m") is None
 
