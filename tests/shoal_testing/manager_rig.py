@@ -69,11 +69,13 @@ class ManagerRig:
         self.store = store or FakeStore()
         self.resident = FakeResident()
         loop = virtual_loop()
-        workers = FakeWorkers(self.threads)
+        self.late_s = 0.0
+        """How long whatever is to be loaded waits for a thread."""
+        workers = FakeWorkers(self.threads, lambda: self.late_s)
         around = Surroundings(
             self.loader, self._engine, workers, observer or self.observer, VirtualClock(loop), self.resident, LIMIT_S
         )
-        self.manager: Manager[Engine] = Manager(self.source, self.store, around, workers, keep_warm_s)
+        self.manager: Manager[Engine] = Manager(self.source, self.store, around, FakeWorkers(self.threads), keep_warm_s)
 
     async def start_empty(self) -> None:
         """Start with nothing in the source, which has its models again afterwards."""

@@ -36,6 +36,7 @@ READY, FAILED, DRAINING = VersionState.READY, VersionState.FAILED, VersionState.
         ({1: READY, 2: READY}, "", 2),
         ({1: READY, 2: READY}, "1", 1),
         ({1: READY, 2: READY}, "01", 1),
+        ({1: READY, 2: READY}, "0" * 17 + "1", 1),
         ({2: READY, 1: READY}, "", 2),
         ({1: READY, 2: DRAINING, 3: FAILED}, "", 1),
         ({1: READY, 2: DRAINING}, "2", 2),  # it is there; whether it serves is for its lease to say
@@ -56,7 +57,9 @@ def test_an_unknown_model_is_not_found_and_the_text_stays_short(model: str, vers
     assert len(str(failure.value)) < 150
 
 
-@pytest.mark.parametrize("version", ["2", "-1", "latest", "1.0", " 1", "1 ", "²", "٣", "9" * 100, "1\x00", "1_0"])
+@pytest.mark.parametrize(
+    "version", ["2", "-1", "latest", "1.0", " 1", "1 ", "²", "٣", "9" * 100, "0" * 18 + "1", "1\x00", "1_0"]
+)
 def test_an_unknown_version_is_not_found_and_the_text_names_those_that_exist(version: str) -> None:
     catalog = Catalog({"m": ModelEntry(slots_of({1: READY, 3: READY}))})
     with pytest.raises(NotFound, match=r"model 'm' has no version .*; it has \[1, 3\]") as failure:
@@ -79,6 +82,28 @@ def test_a_model_without_a_ready_version_is_unavailable_and_the_text_says_why(
     with pytest.raises(Unavailable) as failure:
         catalog.resolve("m", "")
     assert str(failure.value) == text
+
+
+@pytest.mark.parametrize(
+    ("states", "problem", "text"),
+    [
+        ({1: READY}, "", "version 1 is ready; no version was chosen to answer calls without one"),
+        ({1: FAILED}, "", "version 1 is failed"),
+        ({1: FAILED}, "model.toml is wrong", "model.toml is wrong"),
+    ],
+)
+def test_a_model_of_which_no_version_was_chosen_says_so_where_there_is_one(
+    states: dict[int, VersionState], problem: str, text: str
+) -> None:
+    catalog = Catalog({"m": ModelEntry(slots_of(states), problem, desired=Desired((1,), 0))})
+    with pytest.raises(Unavailable) as failure:
+        catalog.resolve("m", "")
+    assert str(failure.value) == f"model 'm' has no ready version: {text}"
+
+
+def test_a_catalog_lists_its_slots_by_name_and_number() -> None:
+    catalog = Catalog({name: ModelEntry(slots_of({1: READY, 2: READY}, name)) for name in ("b", "a")})
+    assert [(slot.model, slot.version) for slot in catalog.slots()] == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
 
 
 def test_a_catalog_with_another_entry_leaves_the_first_as_it_was() -> None:

@@ -55,3 +55,8 @@ def test_who_takes_less_or_gives_less_is_told_apart_by_the_tensor(after: Signatu
 def test_an_input_that_could_be_left_out_must_not_have_to_be_sent() -> None:
     must = TensorSpec("bias", FP32, (1,))
     assert breaks(signature(X, BIAS), signature(X, must)) == ("input 'bias' must be sent, and could be left out",)
+
+
+def test_all_that_would_break_callers_is_told_inputs_first() -> None:
+    after = signature(TensorSpec("x", INT64, ("N", 3)), outputs=())
+    assert breaks(signature(X), after) == ("input 'x' is INT64, and was FP32", "output 'y' is gone")

@@ -12,7 +12,7 @@ from shoal_server.lifecycle.desired import Desired
 from shoal_server.lifecycle.ports import FileDigest, ResidentMemory
 from shoal_server.lifecycle.progress import Result
 from shoal_server.lifecycle.requests import Load, Request, Rollback, Swap, Unload
-from shoal_testing.fake_model import FakeModel
+from shoal_testing.fake_model import FakeModel, Kind
 from shoal_testing.fakes import FakeStore, definition
 from shoal_testing.manager_rig import KEEP_WARM_S, LOAD_S, ManagerRig, run_manager
 
@@ -169,7 +169,10 @@ def test_nothing_is_left_behind_of_versions_that_are_unloaded() -> None:
     async def test(rig: ManagerRig) -> None:
         await rig.manager.start()
         for version in (2, 3):
-            await done(rig, Swap(model="m", version=version))
+            await done(rig, Swap(model="m", version=version, keep_warm_s=0.0))
+        rig.kinds["m", 1] = Kind.TEXT
+        with pytest.raises(PreconditionFailed, match="callers of version 3 could not call it"):
+            await done(rig, Swap(model="m", version=1))
         await rig.manager.unload("m")
         assert all(slot.loaded is None and slot.engine is None for slot in rig.manager.catalog.slots())
         held = [value for value in vars(rig.manager.keeper).values() if isinstance(value, dict)]
@@ -194,6 +197,17 @@ def test_memory_that_does_not_come_back_while_something_loads_is_not_told() -> N
         await loading.result()
 
     run_manager(test, FIRST, definition("n", 1, 2, policy=VersionPolicy(specific=(1,))))
+
+
+def test_where_nothing_is_known_of_memory_none_is_missed() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        rig.loader.loaded[0].files = (FileDigest("model.onnx", "00", 100 << 20),)
+        await rig.manager.unload("m")
+        await asyncio.sleep(0)
+        assert rig.observer.of(MemoryKept) == []
+
+    run_manager(test, FIRST)
 
 
 def test_after_a_restart_the_version_before_answers_for_nobody_though_it_is_loaded() -> None:

@@ -12,7 +12,7 @@ from shoal_server.lifecycle.ports import ResidentMemory
 from shoal_server.lifecycle.progress import Memory
 from shoal_server.lifecycle.requests import Load, SetLabel, Swap, Unload
 from shoal_testing.fakes import definition
-from shoal_testing.manager_rig import KEEP_WARM_S, LOAD_S, ManagerRig, run_manager
+from shoal_testing.manager_rig import KEEP_WARM_S, ManagerRig, run_manager
 
 FIRST = definition("m", 1, 2, 3, policy=VersionPolicy(specific=(1,)))
 
@@ -121,14 +121,12 @@ def test_the_observer_hears_what_came_of_each_operation_and_why() -> None:
     ],
 )
 def test_a_result_has_the_memory_before_at_the_peak_and_after(
-    before: ResidentMemory, after: ResidentMemory, memory: Memory
+    before: ResidentMemory, after: ResidentMemory, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test(rig: ManagerRig) -> None:
         await rig.manager.start()
-        rig.resident.now = before
-        swap = rig.manager.operations.begin(Swap(model="m", version=2))
-        await asyncio.sleep(LOAD_S / 2)
+        monkeypatch.setattr(rig.resident, "begin", lambda: before)
         rig.resident.now = after
-        assert (await swap.result()).memory == memory
+        assert (await rig.manager.operations.begin(Swap(model="m", version=2)).result()).memory == memory
 
     run_manager(test, FIRST)

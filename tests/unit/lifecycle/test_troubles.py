@@ -13,6 +13,7 @@ from shoal_server.lifecycle.progress import Result
 from shoal_server.lifecycle.requests import Load, Request, Rollback, SetLabel, Swap, Unload
 from shoal_testing.fakes import FakeStore, definition
 from shoal_testing.manager_rig import ManagerRig, failing, run_manager
+from shoal_testing.virtual_threads import FOR_EVER
 
 FIRST = definition("m", 1, 2, 3, policy=VersionPolicy(specific=(1,)))
 
@@ -40,6 +41,37 @@ def test_a_bug_of_ours_answers_those_who_follow_and_the_next_operation_is_done()
         assert (await done(rig, Swap(model="m", version=2))).changed
 
     run_manager(test, FIRST)
+
+
+def test_who_follows_what_is_cut_off_at_the_very_end_hears_that_the_server_stops() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        rig.scripts["m", 2] = rig.pause(FOR_EVER)
+        swap = rig.manager.operations.begin(Swap(model="m", version=2))
+        await asyncio.sleep(1)
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in left:
+            task.cancel()
+        with pytest.raises(Unavailable, match="the server is shutting down"):
+            await swap.result()
+        await asyncio.wait(left)
+
+    run_manager(test, FIRST)
+
+
+def test_what_is_over_at_once_waits_for_no_load() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        await done(rig, Swap(model="m", version=2))
+        rig.late_s = 100.0
+        async with asyncio.timeout(1):
+            assert (await done(rig, SetLabel(model="n", label="blue", version=1))).recorded
+        rollback = rig.manager.operations.begin(Rollback(model="m"))
+        await asyncio.sleep(1)
+        assert rig.slot().version == 1
+        await rollback.result()
+
+    run_manager(test, FIRST, definition("n"))
 
 
 def test_a_load_for_which_there_is_no_memory_fails_in_a_sentence() -> None:
