@@ -165,8 +165,8 @@ class Keeper(Generic[G]):
         if leaving:
             self.catalog = Catalog(self.catalog.models)  # the same slots; which of them answers has changed
         for slot in leaving:
-            if slot.engine is not None:
-                slot.engine.hurry()
+            assert slot.engine is not None, "it was ready"
+            slot.engine.hurry()
             self._retiring[slot] = asyncio.get_running_loop().create_task(self._retire(slot, reason))
 
     def keep_warm(self, slot: VersionSlot[G], keep_warm_s: float) -> None:

@@ -152,3 +152,9 @@ def test_stable_is_the_version_that_answers_be_it_wanted_or_standing_in() -> Non
         entry = ModelEntry(slots_of(states), desired=desired, stand_in=1)
         assert entry.labels == {STABLE: answering, PREVIOUS: 1}
         assert Catalog({"m": entry}).resolve("m", STABLE).version == answering
+
+
+def test_a_label_of_a_version_that_is_not_loaded_is_unavailable() -> None:
+    entry = ModelEntry(slots_of({2: READY}), desired=Desired((2,), 2, labels={"blue": 1}))
+    with pytest.raises(Unavailable, match="label 'blue' of model 'm' is version 1, which is not loaded"):
+        Catalog({"m": entry}).resolve("m", "blue")

@@ -4,8 +4,10 @@ import itertools
 import pytest
 
 from shoal_server.errors import ShoalError, Unavailable
+from shoal_server.lifecycle.ports import FileDigest
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.lifecycle.states import TRANSITIONS, IllegalTransition, VersionState
+from shoal_testing.fake_model import FakeModel
 from shoal_testing.fakes import definition
 from shoal_testing.virtual_time import run_virtual
 
@@ -129,3 +131,13 @@ def test_a_lease_taken_in_the_moment_of_draining_is_waited_for_too() -> None:
         await waiting
 
     run_virtual(main())
+
+
+def test_the_digest_is_that_of_the_model_file_and_none_where_nothing_is_loaded() -> None:
+    slot = slot_in(VersionState.READY)
+    assert slot.digest == ""
+    slot.loaded = FakeModel()
+    slot.loaded.files = (FileDigest("model.onnx", "aa", 1), FileDigest("weights", "bb", 2))
+    assert slot.digest == "aa"
+    slot.loaded.files = ()
+    assert slot.digest == ""

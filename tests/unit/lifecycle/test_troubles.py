@@ -1,7 +1,7 @@
 """What can go wrong within an operation: bugs of ours, a server that stops, bounds, and what is not there."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -11,6 +11,7 @@ from shoal_server.lifecycle.definition import VersionPolicy
 from shoal_server.lifecycle.desired import Desired
 from shoal_server.lifecycle.progress import Result
 from shoal_server.lifecycle.requests import Load, Request, Rollback, SetLabel, Swap, Unload
+from shoal_testing.fake_model import Kind
 from shoal_testing.fakes import FakeStore, definition
 from shoal_testing.manager_rig import ManagerRig, failing, run_manager
 from shoal_testing.virtual_threads import FOR_EVER
@@ -184,3 +185,29 @@ def test_what_is_stopped_of_a_lost_model_is_not_listed_and_what_is_wanted_is() -
             rig.slot(model="wanted")
 
     run_manager(test, FIRST, store=store)
+
+
+def test_a_version_that_is_there_and_cannot_be_served_fails_with_the_reason_of_the_source() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        rig.source.models["m"] = replace(FIRST, refused={4: "it is still being written"})
+        with pytest.raises(LoadFailed, match="version 4 of model 'm': it is still being written"):
+            await done(rig, Swap(model="m", version=4))
+        assert rig.states() == {1: "ready"}
+
+    run_manager(test, FIRST)
+
+
+def test_the_operator_is_told_where_the_policy_brings_a_version_that_callers_cannot_call() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        rig.kinds["m", 2] = Kind.TEXT
+        rig.source.models["m"] = definition("m", 1, 2)
+        await rig.manager.load("m")
+        await asyncio.sleep(0)
+        [remark] = rig.observer.of(ModelRemarked)
+        assert remark.warning.startswith(
+            "callers of version 1 cannot call version 2: input 'x' is BYTES, and was INT64"
+        )
+
+    run_manager(test, FIRST)
