@@ -129,7 +129,8 @@ def _late(simulation: "Simulation", batcher: Batcher, arrival: Arrival, shape: t
         cells = sum(ticket.rows * ticket.bucket for ticket in line)
         ahead = ahead * cells // max(sum(ticket.rows for ticket in line), 1)
     wait_s = forecast.wait_s(now, cost, ahead)
-    late = wait_s + forecast.batch_s(cost, ahead) > left_s + 1e-9 or wait_s > min(may_wait_s, left_s) + 1e-9
+    late_s = wait_s + forecast.batch_s(cost, ahead) + forecast.doubt_s(wait_s)
+    late = late_s > left_s + 1e-9 or wait_s > min(may_wait_s, left_s) + 1e-9
     return "Overloaded" if wait_s and late else ""
 
 

@@ -23,6 +23,7 @@ ENOUGH_BATCHES: Final = 4
 _STALE_S: Final = 1.0  # after which what is known of a model's cost is no reason any more to refuse to run it
 _STALE_BATCHES: Final = 4.0  # the same, in batches, for models that take longer
 _SAFE_DEVIATIONS: Final = 2.0
+_DOUBT: Final = 1.0 / 8  # of a wait: on a machine that others use, too, a line moves more slowly than it just did
 _FORGET: Final = 1.0 - 1.0 / 16  # per batch
 _OVERHEAD: Final = 1.0 / 32  # of a batch's time: as little as its base cost gets, a larger one does not pay any more
 _LONG_MEMORY: Final = 512  # batches: the base is a small part of each, and seen through much noise
@@ -138,6 +139,14 @@ class Forecast:
             return self.execution_s(max(rows, most))  # behind a full batch there are others to fill its own
         return self.execution_s(max(rows, min(rows + ahead_rows, most)))
 
+    def doubt_s(self, wait_s: float) -> float:
+        """Return by how much later than foretold the answer may come of one who waits for ``wait_s``.
+
+        At the door as when his turn has come (`safe_execution_s`): who is let in and given up then has lost all that he
+        waited, and the places that he took were others'.
+        """
+        return _DOUBT * wait_s + _SAFE_DEVIATIONS * self.cost.deviation_s
+
     def check(self, now: float, rows: int, ahead_rows: int, deadline_s: float, answer_by_s: float) -> None:
         """Let pass who would start by ``deadline_s`` and end by ``answer_by_s``, behind ``ahead_rows`` rows.
 
@@ -154,9 +163,9 @@ class Forecast:
         wait_s = self.wait_s(now, rows, ahead_rows)
         if wait_s <= 0.0:
             return
-        late_s = wait_s + self.batch_s(rows, ahead_rows) - left_s
+        late_s = wait_s + self.batch_s(rows, ahead_rows) + self.doubt_s(wait_s) - left_s
         if late_s > 0.0:
-            when = f"the answer would come in {_ms(left_s + late_s)}, and the deadline is in {_ms(left_s)}"
+            when = f"the answer may take {_ms(left_s + late_s)}, and the deadline is in {_ms(left_s)}"
         else:
             late_s = wait_s + now - deadline_s
             if late_s <= 0.0:

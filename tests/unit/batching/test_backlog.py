@@ -278,17 +278,17 @@ def test_what_the_line_makes_late_is_refused_with_the_time_in_which_it_would_pas
     backlog, forecast = timed()
     forecast.started(0.0, 8)  # ends at 10 ms
     for _ in range(3):
-        backlog.offer(Entry(8))  # start at 10, 20, 30 ms; the next would at 40, and end at 50
+        backlog.offer(Entry(8))  # start at 10, 20, 30 ms; the next would at 40, give or take 5, and end at 50
     with pytest.raises(
         Overloaded,
-        match=r"all slots are busy and 24 rows are waiting before it: the answer would come in 50.0 ms, .* in 45.0 ms",
+        match=r"all slots are busy and 24 rows are waiting before it: the answer may take 55.0 ms, .* in 45.0 ms",
     ) as no:
         backlog.offer(Entry(1, deadline_s=0.045))
     assert no.value.retry_after_s == pytest.approx(0.020, rel=0.02)
     with pytest.raises(Overloaded) as no:
         backlog.offer(Entry(1, deadline_s=0.0035))
-    assert no.value.retry_after_s == pytest.approx(0.0465, rel=0.02)
-    backlog.offer(Entry(1, deadline_s=0.051))
+    assert no.value.retry_after_s == pytest.approx(0.0515, rel=0.02)
+    backlog.offer(Entry(1, deadline_s=0.056))
     assert len(backlog) == 4
 
 

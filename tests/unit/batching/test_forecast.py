@@ -3,6 +3,7 @@
 import pytest
 
 from shoal_server.batching.forecast import ENOUGH_BATCHES, Forecast
+from shoal_server.errors import Overloaded
 from shoal_server.options import BatchingOptions
 
 MAX_ROWS = 8
@@ -109,3 +110,13 @@ def test_the_forecast_describes_itself() -> None:
     forecast = Forecast(BatchingOptions(), 2)
     forecast.started(0.0, 1)
     assert repr(forecast) == "<Forecast <CostModel 0 us + 0.00 us a row, 0 batches>, 1 of 2 slots busy>"
+
+
+def test_who_waits_long_is_refused_where_it_would_be_close_and_who_waits_for_nobody_is_not() -> None:
+    forecast = forecast_of()
+    forecast.started(0.0, 8)
+    close_s = FULL_S + forecast.execution_s(1) + 0.0001
+    with pytest.raises(Overloaded, match="the answer may take"):
+        forecast.check(0.0, 1, 0, close_s, close_s)
+    forecast.check(0.0, 1, 0, close_s + FULL_S / 4, close_s + FULL_S / 4)
+    forecast.check(FULL_S, 1, 0, FULL_S + forecast.execution_s(1) * 1.01, FULL_S + forecast.execution_s(1) * 1.01)
