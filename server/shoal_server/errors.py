@@ -23,6 +23,8 @@ The texts of all but ``InternalError`` are written for the caller: they name the
 what came. No class knows a status code; ``rpc/errors.py`` is the one table from here to the wire.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from math import inf
 from typing import Final
@@ -37,6 +39,20 @@ class Bound(Enum):
     DEADLINE = "deadline"  # time that those before take
     QUOTA = "quota"  # of the caller
     SHARE = "share"  # of the caller, where callers share
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What holds for requests like one that was refused.
+
+    ``alike_s`` is for how long they would be refused, too; where the bound is the deadline, those with as much time.
+    ``retry_after_s`` is when they may pass, for all of them together; ``counted`` is to be called with the number of
+    those that were refused without being offered.
+    """
+
+    alike_s: float
+    retry_after_s: float
+    counted: Callable[[int], None]
 
 
 class ShoalError(Exception):
@@ -58,15 +74,18 @@ class Unsupported(ShoalError):
 class Overloaded(ShoalError):
     """A bound is reached: a configured one (requests, rows, bytes), or the time that the caller has.
 
-    ``retry_after_s`` is when the same request may pass, None where that is not known, ``NEVER`` where it never will.
+    ``retry_after_s`` is when the same request may pass, None where that is not known, ``NEVER`` where it never will;
+    ``late_s`` how much sooner it would have had to come. ``again`` is there where its like need not be offered.
     """
 
     NEVER: Final = inf
 
-    def __init__(self, message: str, bound: Bound, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, bound: Bound, *, retry_after_s: float | None = None, late_s: float = 0.0) -> None:
         super().__init__(message)
         self.bound = bound
         self.retry_after_s = retry_after_s
+        self.late_s = late_s
+        self.again: Again | None = None
 
 
 class Unavailable(ShoalError):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from time import thread_time_ns
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shoal_server.admission.gate import Gate
 from shoal_server.batching.batcher import Batcher
@@ -14,13 +14,16 @@ from shoal_server.batching.ledger import Ledger
 from shoal_server.batching.slots import Slots
 from shoal_server.batching.ticket import Origin, Responder, Ticket
 from shoal_server.clock import Clock
-from shoal_server.errors import DeadlineExceeded, InvalidRequest, Overloaded, ShoalError
+from shoal_server.errors import Again, DeadlineExceeded, InvalidRequest, Overloaded, ShoalError
 from shoal_server.events import Observer, Traced
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.ports import LoadedModel
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.options import FairnessOptions
 from shoal_server.tensors.spec import InputForm, PlainTensors, Tensor
+
+_SURELY_AS_FULL: Final = 1 / 4
+"""Of the time in which there may be room again: for so long there is none."""
 
 
 @dataclass(slots=True)
@@ -105,7 +108,7 @@ class InferenceService:
         except BaseException as error:
             slot.release()
             if isinstance(error, Overloaded):
-                self._time_retry(error, batcher)
+                self._time_retry(error, batcher, by_queue=admitted)
             if isinstance(error, ShoalError):
                 batcher.statistics.refused(error, by_queue=admitted)
             raise
@@ -138,11 +141,19 @@ class InferenceService:
         for batcher in touched:
             batcher.pump()
 
-    def _time_retry(self, error: Overloaded, batcher: Batcher) -> None:
-        """Complete what a refusal says of when to come back."""
-        if error.retry_after_s is None:
-            error.retry_after_s = batcher.forecast.drain_s(batcher.forecast.full_cost)
-        error.retry_after_s *= self._jitter()
+    def _time_retry(self, error: Overloaded, batcher: Batcher, *, by_queue: bool) -> None:
+        """Complete what a refusal says of when to come back, and of others like it."""
+        retry_after_s, bound = error.retry_after_s, error.bound
+        if retry_after_s is None:
+            retry_after_s = batcher.forecast.drain_s(batcher.forecast.full_cost)
+
+        def counted(times: int) -> None:
+            batcher.statistics.refused_again(bound, times, by_queue=by_queue)
+            if not by_queue:
+                self._gate.refused_again(bound, times)
+
+        error.again = Again(error.late_s or retry_after_s * _SURELY_AS_FULL, retry_after_s, counted)
+        error.retry_after_s = retry_after_s * self._jitter()
 
     def _ticket(self, request: InferenceRequest, batcher: Batcher, responder: Responder) -> Ticket:
         signature, options = batcher.runner.signature, batcher.options

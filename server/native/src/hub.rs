@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -108,6 +108,8 @@ pub struct ConnectionShared {
     pub certificate: Option<CertificateDer<'static>>,
     /// What the application made of address and certificate.
     pub peer: Mutex<Option<Owner>>,
+    /// Its unary calls that the application has not taken.
+    pub unread: AtomicUsize,
     orders: Mutex<Orders>,
 }
 
@@ -137,6 +139,7 @@ impl ConnectionShared {
             address,
             certificate,
             peer: Mutex::new(None),
+            unread: AtomicUsize::new(0),
             orders: Mutex::new(Orders::default()),
         }
     }

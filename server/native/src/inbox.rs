@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::body::Body;
 use crate::call::CallShared;
+use crate::fair::{self, Pace};
+use crate::hub::ConnectionShared;
 use crate::signal::Signal;
 
 /// How grave a log record is, in Python's numbers.
@@ -32,21 +35,48 @@ pub enum Event {
     Stopped,
 }
 
+impl Event {
+    /// The connection that it is of; None for what is of none.
+    fn whose(&self) -> Option<u64> {
+        match self {
+            Event::Call(call, _)
+            | Event::Stream(call)
+            | Event::Message(call, _)
+            | Event::Sent(call)
+            | Event::Left(call) => Some(call.connection.number),
+            Event::Log(..) | Event::Stopped => None,
+        }
+    }
+}
+
 /// Unread log records; what comes beyond is dropped. All other events are bounded by the calls that there may be.
 const MOST_LOGS: usize = 256;
 
 pub struct Inbox {
-    events: Mutex<VecDeque<Event>>,
+    unread: Mutex<Unread>,
     raised: AtomicBool,
+    /// Unary calls that nobody has taken, connections that have such, and what it takes to take one; 0 for unknown.
+    calls: AtomicUsize,
+    callers: AtomicUsize,
+    each_ns: AtomicU64,
     logs: AtomicUsize,
     signal: Signal,
+}
+
+#[derive(Default)]
+struct Unread {
+    events: VecDeque<Event>,
+    pace: Pace,
 }
 
 impl Inbox {
     pub fn new() -> io::Result<Self> {
         Ok(Inbox {
-            events: Mutex::new(VecDeque::new()),
+            unread: Mutex::default(),
             raised: AtomicBool::new(false),
+            calls: AtomicUsize::new(0),
+            callers: AtomicUsize::new(0),
+            each_ns: AtomicU64::new(0),
             logs: AtomicUsize::new(0),
             signal: Signal::new()?,
         })
@@ -58,14 +88,14 @@ impl Inbox {
     }
 
     pub fn post(&self, event: Event) {
-        self.lock().push_back(event);
+        self.lock().events.push_back(event);
         self.raise();
     }
 
     /// Posts all, in order, and leaves the vector empty.
     pub fn post_all(&self, events: &mut Vec<Event>) {
         if !events.is_empty() {
-            self.lock().extend(events.drain(..));
+            self.lock().events.extend(events.drain(..));
             self.raise();
         }
     }
@@ -78,27 +108,61 @@ impl Inbox {
         }
     }
 
-    /// Takes at most `most` events. The signal stays raised where more are left.
-    pub fn take(&self, most: usize) -> VecDeque<Event> {
+    /// A call of that connection is about to be posted.
+    pub fn expect(&self, connection: &ConnectionShared) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if connection.unread.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.callers.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long a call that comes now will not be taken; zero where nothing is known of that.
+    pub fn wait(&self, connection: &ConnectionShared) -> Duration {
+        let each_ns = self.each_ns.load(Ordering::Relaxed);
+        if each_ns == 0 {
+            return Duration::ZERO;
+        }
+        // Of each connection as many are taken as of any other, so others' floods are not before it.
+        let own = connection.unread.load(Ordering::Relaxed) + 1;
+        let fairly = own.saturating_mul(self.callers.load(Ordering::Relaxed).max(1));
+        let before = (self.calls.load(Ordering::Relaxed) + 1).min(fairly);
+        Duration::from_nanos(each_ns.saturating_mul(before as u64))
+    }
+
+    /// Takes at most `most` events, of each connection as many as of any other. The signal stays raised where more are left.
+    pub fn take(&self, most: usize, now: Instant) -> VecDeque<Event> {
         // The flag falls before the events are taken, so what is posted meanwhile is taken or raises it again.
         self.signal.lower();
         self.raised.store(false, Ordering::SeqCst);
-        let mut events = self.lock();
-        let taken = if events.len() <= most {
-            std::mem::take(&mut *events)
+        let mut unread = self.lock();
+        let taken = if unread.events.len() <= most {
+            std::mem::take(&mut unread.events)
         } else {
-            let rest = events.split_off(most);
-            std::mem::replace(&mut *events, rest)
+            fair::split(&mut unread.events, most, Event::whose)
         };
-        let more = !events.is_empty();
-        drop(events);
+        let more = !unread.events.is_empty();
+        let mut calls = 0;
+        for event in &taken {
+            match event {
+                Event::Call(call, _) => {
+                    calls += 1;
+                    if call.connection.unread.fetch_sub(1, Ordering::Relaxed) == 1 {
+                        self.callers.fetch_sub(1, Ordering::Relaxed);
+                    }
+                }
+                Event::Log(..) => {
+                    self.logs.fetch_sub(1, Ordering::Relaxed);
+                }
+                _ => {}
+            }
+        }
+        self.calls.fetch_sub(calls, Ordering::Relaxed);
+        let each = unread.pace.taken(now, calls, more);
+        drop(unread);
+        self.each_ns
+            .store(u64::try_from(each.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         if more {
             self.raise();
-        }
-        for event in &taken {
-            if matches!(event, Event::Log(..)) {
-                self.logs.fetch_sub(1, Ordering::Relaxed);
-            }
         }
         taken
     }
@@ -109,8 +173,8 @@ impl Inbox {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Event>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Unread> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,9 +188,9 @@ mod tests {
         for number in 0..5 {
             inbox.log(Level::Error, number.to_string());
         }
-        assert_eq!(inbox.take(3).len(), 3);
-        assert_eq!(inbox.take(3).len(), 2);
-        assert_eq!(inbox.take(3).len(), 0);
+        assert_eq!(inbox.take(3, Instant::now()).len(), 3);
+        assert_eq!(inbox.take(3, Instant::now()).len(), 2);
+        assert_eq!(inbox.take(3, Instant::now()).len(), 0);
     }
 
     #[test]
@@ -135,8 +199,8 @@ mod tests {
         for _ in 0..2 * MOST_LOGS {
             inbox.log(Level::Warning, "again".into());
         }
-        assert_eq!(inbox.take(usize::MAX).len(), MOST_LOGS);
+        assert_eq!(inbox.take(usize::MAX, Instant::now()).len(), MOST_LOGS);
         inbox.log(Level::Warning, "and again".into());
-        assert_eq!(inbox.take(usize::MAX).len(), 1);
+        assert_eq!(inbox.take(usize::MAX, Instant::now()).len(), 1);
     }
 }

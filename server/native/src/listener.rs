@@ -42,8 +42,10 @@ impl Listener {
         let mut workers = Vec::new();
         let mut runtimes = Vec::new();
         for _ in 0..threads.max(1) {
+            let parking = server.clone();
             let runtime = Builder::new_current_thread()
                 .enable_all()
+                .on_thread_park(move || parking.linger())
                 .max_blocking_threads(2)
                 .build()?;
             let hub = Arc::new(Hub::default());

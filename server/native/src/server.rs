@@ -2,16 +2,25 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::body::Body;
+use crate::call::{CallShared, Owner};
+use crate::hold::{self, Asked, Holds, Refusal, Whose};
 use crate::hub::ConnectionShared;
 use crate::inbox::{Event, Inbox};
 use crate::options::{Kind, Limits, Route};
 use crate::statistics::Statistics;
+use crate::status::{self, Failure};
+
+/// Of the time after which callers are to try again.
+const LINGER_PART: u64 = 32;
+const MOST_LINGER_US: u64 = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub enum Phase {
@@ -33,6 +42,13 @@ pub struct ServerShared {
     /// Bytes of messages in memory.
     pub bytes: AtomicUsize,
     pub phase: watch::Sender<Phase>,
+    holds: Mutex<Holds>,
+    /// Whether there are any.
+    has_holds: AtomicBool,
+    /// For how long an I/O thread lets more gather before it reads; zero but where most of what it reads is refused.
+    linger_us: AtomicU64,
+    /// Calls refused because they would not have been read in time.
+    pub unread: AtomicU64,
     register: Mutex<Register>,
 }
 
@@ -68,6 +84,10 @@ impl ServerShared {
             calls: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             phase: watch::Sender::new(Phase::Serving),
+            holds: Mutex::new(Holds::new()),
+            has_holds: AtomicBool::new(false),
+            linger_us: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
             register: Mutex::new(Register::default()),
         })
     }
@@ -84,6 +104,78 @@ impl ServerShared {
 
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()
+    }
+
+    /// How a call is to be refused that the application need not hear of; None where it is to.
+    pub fn refusal(&self, call: &CallShared, body: &Body) -> Option<Failure> {
+        if let Some(failure) = self.held_back(call, body) {
+            return Some(failure);
+        }
+        let wait = self.inbox.wait(&call.connection);
+        if wait.is_zero() {
+            return None;
+        }
+        let left = call.deadline?.saturating_duration_since(Instant::now());
+        // What is left when it is read has to suffice for everything else.
+        if wait <= left / 2 {
+            return None;
+        }
+        self.unread.fetch_add(1, Ordering::Relaxed);
+        let wait_ms = wait.as_secs_f64() * 1e3;
+        Some(status::pushed_back(
+            status::RESOURCE_EXHAUSTED,
+            format!(
+                "the server is overloaded: it would be read in {wait_ms:.1} ms, and the deadline is in {:.1} ms",
+                left.as_secs_f64() * 1e3
+            ),
+            hold::spread(wait_ms.ceil() as i64, call.serial),
+        ))
+    }
+
+    /// How a call is to be refused because one like it was.
+    pub fn held_back(&self, call: &CallShared, body: &Body) -> Option<Failure> {
+        if !self.has_holds.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.held().look(&asked(call, body), Instant::now(), call.serial)
+    }
+
+    /// Refuses calls like this one from now on, for a moment; false where that cannot be.
+    pub fn hold(&self, call: &CallShared, body: &Body, whose: &Whose, refusal: Refusal) -> bool {
+        let linger_us = refusal.pushback_ms.max(0).unsigned_abs() * 1000 / LINGER_PART;
+        let mut holds = self.held();
+        self.linger_us.store(linger_us.min(MOST_LINGER_US), Ordering::Relaxed);
+        let is_held = holds.put(&asked(call, body), whose, refusal, Instant::now());
+        self.has_holds.store(!holds.is_empty(), Ordering::Relaxed);
+        is_held
+    }
+
+    /// Called by an I/O thread that has nothing to do: where calls are refused, it waits a moment, so that it reads and
+    /// answers several at once.
+    ///
+    /// A call that is refused costs little but the system calls to read and to answer it. The moment is short beside the
+    /// time in which anybody could be answered.
+    pub fn linger(&self) {
+        if self.has_holds() {
+            std::thread::sleep(Duration::from_micros(self.linger_us.load(Ordering::Relaxed)));
+        }
+    }
+
+    /// How many calls the application has not heard of, by what it said to be told; and whether there may be more.
+    pub fn take_refused(&self, now: Instant) -> (Vec<(Owner, u64)>, bool) {
+        let mut holds = self.held();
+        let counts = holds.take_counts(now);
+        let more = !holds.is_empty();
+        self.has_holds.store(more, Ordering::Relaxed);
+        (counts, more)
+    }
+
+    pub fn has_holds(&self) -> bool {
+        self.has_holds.load(Ordering::Relaxed)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers a connection; None where there are as many as may be, and none of them is a newcomer to make room.
@@ -193,6 +285,16 @@ impl ServerShared {
     }
 }
 
+fn asked<'c>(call: &'c CallShared, body: &'c Body) -> Asked<'c> {
+    Asked {
+        route: call.route,
+        connection: call.connection.number,
+        headers: &call.headers,
+        body,
+        deadline: call.deadline,
+    }
+}
+
 /// A connection's place in the register, as long as it lives.
 pub struct Place {
     pub server: Arc<ServerShared>,
@@ -237,11 +339,11 @@ mod tests {
         let server = server(9);
         let place = server.admit().unwrap();
         server.drain();
-        assert!(server.inbox.take(9).is_empty());
+        assert!(server.inbox.take(9, Instant::now()).is_empty());
         drop(place);
         server.abort();
         assert!(matches!(
-            server.inbox.take(9).into_iter().collect::<Vec<_>>()[..],
+            server.inbox.take(9, Instant::now()).into_iter().collect::<Vec<_>>()[..],
             [Event::Stopped]
         ));
     }

@@ -20,6 +20,8 @@ static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 static ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
+static PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
 /// How a call ends when not with OK alone.
 #[derive(Debug)]
 pub struct Failure {
@@ -35,6 +37,17 @@ impl Failure {
             text: text.into(),
             trailers: None,
         }
+    }
+}
+
+/// A failure that says when to try again: in so many milliseconds, or never where that is negative (gRFC A6).
+pub fn pushed_back(status: u8, text: impl Into<String>, milliseconds: i64) -> Failure {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(&PUSHBACK, HeaderValue::from(milliseconds));
+    Failure {
+        status,
+        text: text.into(),
+        trailers: Some(Box::new(trailers)),
     }
 }
 

@@ -96,6 +96,10 @@ class Gate:
             or self.size_bytes + size_bytes > options.max_bytes
         )
 
+    def refused_again(self, bound: Bound, times: int) -> None:
+        """So many were refused for the same reason as one before them."""
+        self.refusals[bound] += times
+
     def release(self, rows: int, size_bytes: int, account: str = "") -> None:
         """A request that was let in has left."""
         if self._callers is not None:

@@ -133,7 +133,7 @@ class Batcher:
                 self._backlog.offer(ticket)
         except Overloaded as error:
             text = f"model '{self.origin.model}' is overloaded: {error}"
-            raise Overloaded(text, error.bound, retry_after_s=error.retry_after_s) from None
+            raise Overloaded(text, error.bound, retry_after_s=error.retry_after_s, late_s=error.late_s) from None
 
     def run_now(self, burst: Burst, form: KnownForm) -> int:
         """Answer requests where they came, if nobody waits, nothing is in the way and their batch is known to be quick.

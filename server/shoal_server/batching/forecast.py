@@ -175,6 +175,7 @@ class Forecast:
             f"all slots are busy and {ahead_rows} rows are waiting before it: {when}",
             Bound.DEADLINE,
             retry_after_s=max(late_s, wait_s / 2),
+            late_s=late_s,
         )
 
     def drain_s(self, rows: float) -> float:

@@ -95,6 +95,12 @@ class Statistics:
         if by_queue and isinstance(error, Overloaded):
             self.queue_refusals[error.bound] += 1
 
+    def refused_again(self, bound: Bound, times: int, *, by_queue: bool) -> None:
+        """Record so many that were refused for the same reason as one before them."""
+        self.failures[Outcome.OVERLOADED] += times
+        if by_queue:
+            self.queue_refusals[bound] += times
+
     def executed(self, tickets: Sequence[Ticket], report: Report, dispatched_s: float, now: float) -> None:
         """Record a batch that ended: each member's time in all and in the queue, each run's time per stage."""
         arrived_s = [ticket.arrived_s for ticket in tickets if ticket.outcome is _OK]

@@ -43,6 +43,13 @@ def caller_of(options: CallerOptions | None) -> CallerOf | None:
             return lambda call: _named(call, key)
 
 
+def whose(options: CallerOptions | None) -> str:
+    """Return how a transport tells callers apart that ``caller_of`` does, in the words of ``Call.hold``."""
+    if options is None:
+        return ""
+    return options.metadata_key.lower() if options.by is CallerKey.METADATA else "connection"
+
+
 @lru_cache(maxsize=4096)  # a connection has one address, and many calls
 def host_of(address: str) -> str:
     """Return the host of an address as gRPC writes it: ``ipv4:127.0.0.1:9``, ``ipv6:%5B::1%5D:9`` or ``unix:path``."""

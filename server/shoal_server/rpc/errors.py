@@ -50,9 +50,12 @@ def pushback_ms(error: ShoalError) -> int | None:
     """Return when to try again, in milliseconds, -1 for never, None where the error says nothing of it."""
     if not isinstance(error, errors.Overloaded) or error.retry_after_s is None:
         return None
-    if error.retry_after_s == errors.Overloaded.NEVER:
-        return -1
-    return ceil(min(error.retry_after_s, MOST_PUSHBACK_S) * 1e3)
+    return milliseconds(error.retry_after_s)
+
+
+def milliseconds(retry_after_s: float) -> int:
+    """Return a time as the push-back has it: -1 for never."""
+    return -1 if retry_after_s == errors.Overloaded.NEVER else ceil(min(retry_after_s, MOST_PUSHBACK_S) * 1e3)
 
 
 def trailers_of(error: ShoalError) -> Metadata:

@@ -4,14 +4,17 @@ import logging
 from typing import Final, Protocol
 from uuid import uuid4
 
-from shoal_server.errors import InternalError, ShoalError
-from shoal_server.rpc.errors import INTERNAL_TEXT, status_of, trailers_of
-from shoal_server.transport.port import Metadata, Status, Trace
+from shoal_server.errors import Bound, InternalError, Overloaded, ShoalError
+from shoal_server.rpc.errors import INTERNAL_TEXT, milliseconds, status_of, trailers_of
+from shoal_server.transport.port import Call, Metadata, Status, Trace
 
 _log = logging.getLogger(__name__)
 
 TRACE_TRAILER: Final = "shoal-trace-id"
 """The trailer of an INTERNAL that is our fault: the log has the same id beside what went wrong."""
+
+MOST_HELD_S: Final = 0.005
+"""For how long at most calls are refused because one like them was: whatever changes is noticed within it."""
 
 
 class Failing(Protocol):
@@ -38,6 +41,23 @@ def fail(call: Failing, error: ShoalError) -> None:
         fail_by_bug(call, error)
     else:
         call.fail(*status_of(error), trailers_of(error))
+
+
+def hold(call: Call, error: Overloaded, whose: str) -> None:
+    """Have calls like one that was just refused answered alike for a moment, where the transport can do that.
+
+    ``whose`` says what they have in common beside what they ask for: see ``Call.hold``.
+    """
+    again, before_s = error.again, None
+    if again is None:
+        return
+    if error.bound is Bound.DEADLINE:
+        if call.deadline_s is None:
+            return  # its own deadline is the model's default, and others' are not
+        before_s = call.deadline_s + again.alike_s
+    for_s = MOST_HELD_S if before_s is not None else min(again.alike_s, MOST_HELD_S)
+    status, text = status_of(error)
+    call.hold(whose, status, text, milliseconds(again.retry_after_s), before_s, for_s, again.counted)
 
 
 def fail_by_bug(call: Failing, error: Exception) -> None:

@@ -5,12 +5,12 @@ from typing import Final
 
 from shoal.inference.grpc_service_pb2 import ModelInferRequest
 from shoal_server.batching.ticket import Outputs
-from shoal_server.errors import ShoalError
+from shoal_server.errors import Overloaded, ShoalError
 from shoal_server.rpc.burst import CallBurst
 from shoal_server.rpc.caller import CallerOf
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
-from shoal_server.rpc.failure import fail, fail_by_bug
+from shoal_server.rpc.failure import fail, fail_by_bug, hold
 from shoal_server.rpc.plain import Plain, PlainBurst, PlainReader
 from shoal_server.service import Admission, Asked, InferenceRequest, InferenceService
 from shoal_server.tensors.spec import PlainTensors
@@ -46,7 +46,10 @@ class InferenceHandler:
         encoder: ResponseEncoder,
         caller_of: CallerOf | None,
         plain: PlainReader,
+        whose: str = "",
     ) -> None:
+        """``whose`` says how a transport tells callers apart, see ``Call.hold``."""
+        self._whose = whose
         self._caller_of = caller_of
         self._service = service
         self._encoder = encoder
@@ -61,7 +64,7 @@ class InferenceHandler:
             try:
                 self._admit(call)
             except ShoalError as error:
-                fail(call, error)
+                self._refuse(call, error)
             except Exception as error:  # noqa: BLE001 - a bug of ours fails its call and no other
                 fail_by_bug(call, error)
         self._service.flush()
@@ -77,7 +80,7 @@ class InferenceHandler:
             try:
                 self._admit_plain(call, (form, own, data, size_bytes))
             except ShoalError as error:
-                fail(call, error)
+                self._refuse(call, error)
             except Exception as error:  # noqa: BLE001 - as in ``handle``
                 fail_by_bug(call, error)
 
@@ -104,6 +107,11 @@ class InferenceHandler:
         )
         if trace is not None:
             note_admitted(trace, admission)
+
+    def _refuse(self, call: Call, error: ShoalError) -> None:
+        fail(call, error)
+        if isinstance(error, Overloaded):
+            hold(call, error, self._whose)
 
     def _infer(self, call: Call, domain: InferenceRequest, responder: _CallResponder) -> Admission:
         if self._caller_of is not None:

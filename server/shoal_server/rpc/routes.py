@@ -9,7 +9,7 @@ from shoal_server.batching.batcher import Batcher
 from shoal_server.clock import Clock
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.options import CallerOptions
-from shoal_server.rpc.caller import caller_of
+from shoal_server.rpc.caller import caller_of, whose
 from shoal_server.rpc.cold import cold
 from shoal_server.rpc.encode import ResponseEncoder
 from shoal_server.rpc.health import HealthMethods
@@ -44,6 +44,7 @@ def routes(  # noqa: PLR0913 - what the methods are made of
     """Return the routes of the whole protocol; what is published and not routed is UNIMPLEMENTED."""
     named = caller_of(callers)
     encoder = ResponseEncoder()
+    inference = InferenceHandler(service, encoder, named, plain_reader(), whose(callers))
     server = ServerMethods(readiness, about)
     model = ModelMethods(manager, clock)
     repository = RepositoryMethods(manager)
@@ -52,7 +53,7 @@ def routes(  # noqa: PLR0913 - what the methods are made of
     services = tuple(dict.fromkeys(path.split("/")[1] for path in METHODS if ".v1alpha." not in path))
     reflection = ReflectionMethods(pb.DESCRIPTOR.pool, services)
     return Routes(
-        hot={_INFERENCE + "ModelInfer": InferenceHandler(service, encoder, named, plain_reader()).handle},
+        hot={_INFERENCE + "ModelInfer": inference.handle},
         cold=dict(
             [
                 cold(_INFERENCE + "ServerLive", pb.ServerLiveRequest, server.live),

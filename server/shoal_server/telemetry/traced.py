@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from shoal_server.clock import Clock
 from shoal_server.telemetry.request_trace import RequestTrace
@@ -64,6 +65,10 @@ class TracedCall(_TracedExchange):
         """End the trace and the call."""
         self.trace.end(Status.OK, "")
         self._call.reply(message)
+
+    def hold(self, *refusal: Any) -> bool:  # noqa: ANN401 - none of our business
+        """As of the call itself."""
+        return self._call.hold(*refusal)
 
     def on_cancel(self, left: Callable[[], None]) -> None:
         """Have the trace ended and ``left`` called if the caller leaves."""

@@ -78,6 +78,10 @@ class GrpcioCall(Exchange):
         self._failure = (status, text, trailers)
         self._mailbox.post(self._resolve, b"")
 
+    def hold(self, *_refusal: object) -> bool:
+        """Return that this transport cannot: grpc.aio makes a task of a call before we hear of it."""
+        return False
+
     def on_cancel(self, left: Callable[[], None]) -> None:
         """Have ``left`` called if the caller leaves before the answer."""
         self._left = left

@@ -26,6 +26,9 @@ _OTHER: Final = "_OTHER"
 _MOST_EVENTS: Final = (
     256  # taken at once, so that a flood leaves the loop time for timers and for what has been computed
 )
+_FEW_EVENTS: Final = 16
+_COUNT_EACH_S: Final = 0.02
+"""How often those are counted whom the crate refuses by itself; a look at a clock for each would cost more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class NativeTransport:
         self._serves = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self._counting: asyncio.TimerHandle | None = None
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         # By the index that the crate knows a method by: hot ones first, then cold, then streams.
         self._cold: dict[int, Callable[[Call], Awaitable[None]]] = dict(
@@ -176,6 +180,8 @@ class NativeTransport:
             self._wire.abort()
             await self._stopped
         self._loop.remove_reader(self._wire.fileno())
+        if self._counting is not None:
+            self._counting.cancel()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -184,7 +190,8 @@ class NativeTransport:
 
     def _take(self) -> None:
         """Hand over what has gathered; on the loop."""
-        hot, rest = self._wire.take(_MOST_EVENTS)
+        # Where calls are refused, those that are not taken yet may be refused without.
+        hot, rest = self._wire.take(_MOST_EVENTS if self._counting is None else _FEW_EVENTS)
         for index, calls in hot:
             method, route = self._hot[index]
             try:
@@ -195,6 +202,15 @@ class NativeTransport:
                     call.fail(Status.INTERNAL, _BUG)
         for what, whose, value in rest:
             self._on[what](whose, value)
+        if self._counting is None and self._wire.has_holds():
+            self._counting = self._loop.call_later(_COUNT_EACH_S, self._count_refused)
+
+    def _count_refused(self) -> None:
+        """Tell of calls that were refused for others' sake, as long as there are any."""
+        counts, more = self._wire.refused()
+        for counted, times in counts:
+            counted(times)
+        self._counting = self._loop.call_later(_COUNT_EACH_S, self._count_refused) if more else None
 
     def _begin_cold(self, call: shoal_native.Call, route: int) -> None:
         call.on_cancel(self._begin(self._run_cold(call, self._cold[route])).cancel)

@@ -113,6 +113,26 @@ class Call(Protocol):
         """End the call with another status."""
         ...
 
+    def hold(  # noqa: PLR0913, PLR0917 - what there is to say
+        self,
+        whose: str,
+        status: Status,
+        text: str,
+        pushback_ms: int,
+        before_s: float | None,
+        for_s: float,
+        counted: Callable[[int], None],
+    ) -> bool:
+        """Have calls like this one, which was refused, refused alike for ``for_s``; return whether that will be.
+
+        A transport need not be able to. Like it are calls of the same method, model, version and caller with a message
+        that is no smaller and a deadline before ``before_s`` (None: with any or none), monotonic seconds. ``whose`` is
+        empty where callers are not told apart, ``connection`` where they are by that, or the key of the metadata that
+        does it. Each is told to try again in about ``pushback_ms``, or never where that is negative. ``counted`` is
+        called on the loop, now and then, with the number of those refused so since the last time.
+        """
+        ...
+
     def on_cancel(self, left: Callable[[], None]) -> None:
         """Have ``left`` called, once and on the loop, if the caller leaves before the answer."""
         ...

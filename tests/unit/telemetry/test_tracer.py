@@ -28,6 +28,9 @@ class FakeCall:
 
     def fail(self, status: Status, text: str, trailers: Metadata = ()) -> None: ...
 
+    def hold(self, *_refusal: object) -> bool:
+        return False
+
     def on_cancel(self, left: object) -> None: ...
 
 

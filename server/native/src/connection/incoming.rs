@@ -217,11 +217,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     pub(super) fn hand_over(&mut self, call: &mut Call, body: Body) -> Step {
         call.request_bytes += body.len();
+        if call.kind == Kind::Hot {
+            if let Some(failure) = self.shared.server.refusal(&call.shared, &body) {
+                return Step::Over(self.end_now(call, failure));
+            }
+        }
         call.is_known = true;
         if call.kind == Kind::Stream {
             call.is_paused = !call.shared.deliver();
             self.events.push(Event::Message(call.shared.clone(), Some(body)));
         } else {
+            self.shared.server.inbox.expect(&self.shared);
             self.events.push(Event::Call(call.shared.clone(), body));
         }
         Step::Wait

@@ -49,9 +49,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     pub(super) fn hand_over_at(&mut self, place: usize, body: Bytes) {
         if let Some(mut call) = self.slots[place].call.take() {
-            let _ = self.hand_over(&mut call, body.into());
-            self.slots[place].call = Some(call);
-            self.guarded(place, Self::advance);
+            match self.hand_over(&mut call, body.into()) {
+                Step::Wait => {
+                    self.slots[place].call = Some(call);
+                    self.guarded(place, Self::advance);
+                }
+                Step::Over(status) => self.forget(place, *call, status),
+            }
         }
     }
 

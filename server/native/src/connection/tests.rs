@@ -1,6 +1,7 @@
 //! A connection over memory, against a client that is no part of what is tested.
 
 use super::*;
+use crate::hold::{self, Refusal, Whose};
 use crate::hub::{Distribution, Hub};
 use crate::options::Route;
 use crate::server::ServerShared;
@@ -67,10 +68,14 @@ impl Rig {
 
     /// The next event; other tasks run meanwhile.
     async fn event(&self) -> Event {
+        self.event_at(Instant::now()).await
+    }
+
+    async fn event_at(&self, now: Instant) -> Event {
         let mut events: VecDeque<Event> = VecDeque::new();
         while events.is_empty() {
             tokio::task::yield_now().await;
-            events = self.server.inbox.take(1);
+            events = self.server.inbox.take(1, now);
         }
         events.pop_front().unwrap()
     }
@@ -105,6 +110,63 @@ async fn a_call_is_handed_over_and_its_answer_sent() {
         (reading.status, reading.request_bytes, reading.response_bytes),
         (0, 8, 6)
     );
+}
+
+/// A plain request for a model called `m`.
+const PLAIN: &[u8] = b"\x0a\x01m\x2a\x03\x0a\x01x\x3a\x01\0";
+
+#[tokio::test]
+async fn calls_like_one_that_was_refused_are_refused_and_the_application_hears_of_their_number() {
+    let mut rig = rig(Limits::default()).await;
+    let first = rig.call("/t/Hot", &[], PLAIN).await;
+    let Event::Call(call, body) = rig.event().await else {
+        panic!("a call was made");
+    };
+    let refusal = Refusal {
+        status: status::RESOURCE_EXHAUSTED,
+        text: "full".into(),
+        pushback_ms: 20,
+        before: None,
+        until: Instant::now() + hold::MOST,
+        counted: 7,
+    };
+    assert!(rig.server.hold(&call, &body, &Whose::All, refusal));
+    call.fail(Failure::new(status::RESOURCE_EXHAUSTED, "full"));
+    assert_eq!(status(first).await.0, "8");
+    let second = rig.call("/t/Hot", &[], PLAIN).await;
+    assert_eq!(status(second).await.0, "8");
+    let other = rig.call("/t/Hot", &[], b"no request of the kind").await;
+    let Event::Call(call, _) = rig.event().await else {
+        panic!("the second was refused, and the third is not like it");
+    };
+    call.reply(Answer::copy_of(b""));
+    assert_eq!(status(other).await.0, "0");
+    let later = Instant::now() + hold::MOST;
+    assert_eq!(rig.server.take_refused(later), (vec![(7, 1)], false));
+    assert_eq!(rig.server.calls.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_would_be_read_too_late_is_refused_at_once_and_one_with_time_is_not() {
+    let mut rig = rig(Limits::default()).await;
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        waiting.push(rig.call("/t/Hot", &[], b"").await);
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await; // until all of them are there
+    }
+    for number in 0..3 {
+        let now = Instant::now() + number * Duration::from_millis(20);
+        assert!(matches!(rig.event_at(now).await, Event::Call(..)));
+    }
+    let hurried = rig.call("/t/Hot", &[("grpc-timeout", "50m")], b"").await;
+    assert_eq!(status(hurried).await.0, "8");
+    let patient = rig.call("/t/Hot", &[("grpc-timeout", "50S")], b"").await;
+    assert!(matches!(rig.event().await, Event::Call(call, _) if call.deadline.is_none()));
+    assert!(matches!(rig.event().await, Event::Call(call, _) if call.deadline.is_some()));
+    assert_eq!(rig.server.unread.load(Ordering::Relaxed), 1);
+    drop((waiting, patient));
 }
 
 #[tokio::test]
@@ -157,7 +219,7 @@ async fn a_stream_that_is_not_received_is_not_read_beyond_its_bound() {
     let mut messages = 0;
     for _ in 0..10_000 {
         tokio::task::yield_now().await;
-        messages += rig.server.inbox.take(usize::MAX).len();
+        messages += rig.server.inbox.take(usize::MAX, Instant::now()).len();
     }
     assert_eq!(messages, crate::call::MOST_WAITING);
     for _ in 0..messages {
@@ -165,7 +227,7 @@ async fn a_stream_that_is_not_received_is_not_read_beyond_its_bound() {
     }
     for _ in 0..10_000 {
         tokio::task::yield_now().await;
-        messages += rig.server.inbox.take(usize::MAX).len();
+        messages += rig.server.inbox.take(usize::MAX, Instant::now()).len();
     }
     assert!(messages > crate::call::MOST_WAITING);
 }

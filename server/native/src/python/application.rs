@@ -1,7 +1,7 @@
 //! What all calls of a transport need of Python.
 
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
@@ -24,6 +24,12 @@ impl Application {
             Some(later) => then_s + later.as_secs_f64(),
             None => then_s - then.duration_since(at).as_secs_f64(),
         }
+    }
+
+    /// The moment at which the application's clock says so; None where it is none.
+    pub(super) fn instant(&self, at_s: f64) -> Option<Instant> {
+        let (then, then_s) = self.then;
+        then.checked_add(Duration::try_from_secs_f64(at_s - then_s).ok()?)
     }
 
     pub(super) fn peer(&self, py: Python<'_>, call: &CallShared) -> PyResult<Py<PyAny>> {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
@@ -12,6 +13,7 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 use super::application::{metadata_of, Application};
 use crate::body::Body;
 use crate::call::{Answer, CallShared};
+use crate::hold::{self, Refusal, Whose};
 use crate::inbox::Event;
 use crate::metadata::{self, Value};
 use crate::status::Failure;
@@ -108,6 +110,41 @@ impl Call {
         self.shared.fail(failure(status, text, trailers)?);
         drop(self.shared.take_owner());
         Ok(())
+    }
+
+    /// Has calls like this one, which was refused, refused in the same way for `for_s`, by `hold`; `before_s` is the
+    /// deadline from which on they are not, and `counted` is called with the number of those that were.
+    ///
+    /// `whose` is empty where callers are not told apart, "connection", or the name of the header that does.
+    #[allow(clippy::too_many_arguments)] // what there is to say
+    fn hold(
+        &self,
+        whose: &str,
+        status: u8,
+        text: String,
+        pushback_ms: i64,
+        before_s: Option<f64>,
+        for_s: f64,
+        counted: Py<PyAny>,
+    ) -> PyResult<bool> {
+        let whose = match whose {
+            "" => Whose::All,
+            "connection" => Whose::Connection,
+            name => Whose::Header(name.parse().map_err(|_| PyValueError::new_err("no name of metadata"))?),
+        };
+        let refusal = Refusal {
+            status,
+            text,
+            pushback_ms,
+            before: before_s.and_then(|at_s| self.application.instant(at_s)),
+            until: Instant::now() + Duration::try_from_secs_f64(for_s).unwrap_or_default().min(hold::MOST),
+            counted,
+        };
+        Ok(self
+            .shared
+            .connection
+            .server
+            .hold(&self.shared, &self.body, &whose, refusal))
     }
 
     fn on_cancel(&self, left: Py<PyAny>) {

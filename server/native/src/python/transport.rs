@@ -122,13 +122,17 @@ impl Transport {
     fn take<'py>(&self, py: Python<'py>, most: usize) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
         let mut hot: Vec<(usize, Bound<'py, PyList>)> = Vec::new();
         let rest = PyList::empty(py);
-        for event in self.server.inbox.take(most) {
+        for event in self.server.inbox.take(most, Instant::now()) {
             match event {
                 Event::Call(shared, body) => {
                     if shared.has_left() {
                         continue; // the call of one who has left is never computed
                     }
                     let route = shared.route;
+                    if let Some(failure) = self.server.held_back(&shared, &body) {
+                        shared.fail(failure); // one like it was refused while this waited
+                        continue;
+                    }
                     let call = Py::new(
                         py,
                         Call {
@@ -225,6 +229,21 @@ impl Transport {
             self.server.calls.load(Relaxed),
             self.server.bytes.load(Relaxed),
         )
+    }
+
+    /// How many calls were refused by holds, with what each hold was given to count them; and whether there may be more.
+    fn refused(&self) -> (Vec<(Py<PyAny>, u64)>, bool) {
+        self.server.take_refused(Instant::now())
+    }
+
+    /// How many calls were refused because they would not have been taken in time.
+    fn unread(&self) -> u64 {
+        self.server.unread.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Whether calls are refused by holds, or were.
+    fn has_holds(&self) -> bool {
+        self.server.has_holds()
     }
 
     /// Takes no new connections and calls; an event says when those there are have ended.
