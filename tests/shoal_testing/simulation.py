@@ -468,6 +468,8 @@ class Simulation:
             await work
         except (LoadFailed, NotFound, PreconditionFailed):
             return
+        except Unavailable:
+            assert self.closing, "changes are refused only by a server that ends"
 
     async def _operate_version(self, operation: Operation) -> None:
         """Do an operation on one version; one that fails has changed nothing, one that succeeds what it says."""
