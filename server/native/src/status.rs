@@ -9,6 +9,7 @@ pub const DEADLINE_EXCEEDED: u8 = 4;
 pub const RESOURCE_EXHAUSTED: u8 = 8;
 pub const UNIMPLEMENTED: u8 = 12;
 pub const INTERNAL: u8 = 13;
+pub const UNAVAILABLE: u8 = 14;
 /// How many statuses there are.
 pub const COUNT: usize = 17;
 
