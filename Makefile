@@ -130,15 +130,28 @@ docker:  ## build the image (TAG=shoal:latest)
 # --- Checks ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: lint  ## every check that CI runs: lint, then all tests but the long ones (PYTEST_ARGS="-k batch")
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(PYTEST_ARGS)
-	@if $(BIN)/python -c 'import shoal_native' 2>/dev/null; then $(MAKE) test-native; fi
+test: $(READY) $(NATIVE)  ## every check that CI runs: lint, and all tests but the long ones (PYTEST_ARGS="-k batch")
+	@$(MAKE) --jobs 2 test-python beside-the-tests
 
-# What clients see must not depend on what carries it, so those tests run once more; the crate has tests of its own.
-.PHONY: test-native
-test-native: $(READY) $(NATIVE)
+.PHONY: test-python
+test-python:
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	@if $(BIN)/python -c 'import shoal_native' 2>/dev/null; then $(MAKE) test-grpcio; fi
+
+# What clients see must not depend on what carries it, so those tests run once more.
+.PHONY: test-grpcio
+test-grpcio:
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --transport grpcio \
 		tests/integration/protocol tests/faults $(PYTEST_ARGS)
+
+# Tests wait a quarter of their time. Whatever is no matter of time is done meanwhile, by the processors that they leave.
+.PHONY: beside-the-tests
+beside-the-tests:
+	@nice -n 19 $(MAKE) lint
+	@if $(BIN)/python -c 'import shoal_native' 2>/dev/null; then nice -n 19 $(MAKE) test-crate; fi
+
+.PHONY: test-crate
+test-crate:
 	$(CARGO_ENV) cargo test $(CARGO_FLAGS) --no-default-features
 
 .PHONY: interop
