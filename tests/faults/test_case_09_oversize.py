@@ -48,15 +48,19 @@ def tensor(*fields: bytes, model: bytes = b"pair") -> bytes:
     return field(1, model) + field(5, b"".join([field(1, b"x"), *fields]))
 
 
+def parameters(count: int) -> bytes:
+    """Return so many parameters with names of six digits, all different, and without values; made by numpy."""
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8)[np.arange(count)[:, None] >> np.arange(20, -4, -4) & 15]
+    heads = np.broadcast_to(np.frombuffer(b"\x22\x08\n\x06", np.uint8), (count, 4))
+    return np.hstack([heads, digits]).tobytes()
+
+
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "8 million inputs": (lambda: field(1, b"pair") + b"\x2a\x00" * (8 * MIB), "fields"),
     "8 million outputs": (lambda: field(1, b"pair") + b"\x32\x00" * (8 * MIB), "fields"),
     "8 million raw contents": (lambda: field(1, b"pair") + b"\x3a\x00" * (8 * MIB), "fields"),
-    "2 million parameters": (lambda: b"".join([b"\x22\x06\n\x04%04x" % n for n in range(2 * MIB)]), "fields"),
-    "2 million parameters of an input": (
-        lambda: tensor(*[b"\x22\x06\n\x04%04x" % n for n in range(2 * MIB)]),
-        "fields",
-    ),
+    "2 million parameters": (lambda: parameters(2 * MIB), "fields"),
+    "2 million parameters of an input": (lambda: tensor(parameters(2 * MIB)), "fields"),
     "8 million unknown fields": (lambda: b"\xf8\x07\x01" * (8 * MIB), "fields"),
     "groups in groups": (lambda: b"\xfb\x07" * (4 * MIB) + b"\xfc\x07" * (4 * MIB), "fields"),
     "50 million dimensions": (lambda: tensor(field(3, b"\x01" * (50 * MIB))), "'x' has more than 32 dimensions"),
