@@ -136,7 +136,7 @@ class Server:
         return address
 
     async def stop(self, grace_s: float) -> bool:
-        """Not ready first; let what is inside finish; then close the wire, the models and the threads.
+        """Not ready first; let what is inside finish; end changes; then close the wire, the models and the threads.
 
         Returns whether everything ended by itself within the grace.
         """
@@ -146,6 +146,7 @@ class Server:
             if slot.engine is not None:
                 slot.engine.hurry()
         finished = await self._within(self._gate.emptied(), ends_s)
+        self.manager.end_changes()
         await self._listeners.stop(min(_LAST_ANSWERS_S, max(ends_s - self._clock.monotonic(), 0.0)))
         unloaded = await self._within(self.manager.close(), max(ends_s, self._clock.monotonic() + _LAST_ANSWERS_S))
         await self.telemetry.stop(max(ends_s - self._clock.monotonic(), _LAST_ANSWERS_S))

@@ -41,6 +41,7 @@ class Keeper(Generic[G]):
         self.known = False
         """Whether what there is, and what operators want of it, has been read; a change before that would be lost."""
         self.closed = False
+        """Whether nothing is published any more."""
         self._around = around
         self._uids = count(1)
         self._retiring: dict[VersionSlot[G], asyncio.Task[None]] = {}
@@ -204,8 +205,7 @@ class Keeper(Generic[G]):
         await _all(task for other, task in self._retiring.items() if other is slot)
 
     async def close(self) -> None:
-        """Withdraw and unload everything; a load that is under way is discarded when it ends."""
-        self.closed = True
+        """Withdraw and unload everything, once ``closed`` says that nothing is to be published any more."""
         self.withdraw(self.catalog.slots())
         await _all(self._retiring.values())
 

@@ -5,13 +5,13 @@ from collections.abc import Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Generic
 
-from shoal_server.errors import LoadFailed, NotFound
+from shoal_server.errors import LoadFailed, NotFound, Unavailable
 from shoal_server.lifecycle import desired as wanted
 from shoal_server.lifecycle.catalog import Catalog, ModelEntry
 from shoal_server.lifecycle.compatibility import breaks
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.lifecycle.desired import Desired
-from shoal_server.lifecycle.keeper import Keeper
+from shoal_server.lifecycle.keeper import STOPPING, Keeper
 from shoal_server.lifecycle.operations import KEEP_WARM_S, Operations
 from shoal_server.lifecycle.ports import Source, StateStore, Workers
 from shoal_server.lifecycle.record import Record
@@ -157,8 +157,15 @@ class Manager(Generic[G]):
 
         await self.turns.take(model, "the unload of all versions", withdraw_and_wait)
 
+    def end_changes(self) -> None:
+        """Begin and publish nothing any more; who follows an operation, or changes, is sent away with the reason."""
+        self.keeper.closed = True
+        self.operations.leave()
+        self.keeper.changes.end(Unavailable(STOPPING))
+
     async def close(self) -> None:
         """Withdraw and unload everything; a load that is under way is discarded when it ends."""
+        self.end_changes()
         await self.keeper.close()
 
     async def _bring(self, definition: ModelDefinition) -> None:

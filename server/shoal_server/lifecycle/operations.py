@@ -9,13 +9,15 @@ from shoal_server.lifecycle.changing import Changing
 from shoal_server.lifecycle.keeper import STOPPING, Keeper
 from shoal_server.lifecycle.keys import Keys
 from shoal_server.lifecycle.ports import Resident, Source, Workers
-from shoal_server.lifecycle.progress import Memory, Operation, Result
+from shoal_server.lifecycle.progress import Memory, Operation, Result, StepKind
 from shoal_server.lifecycle.record import Record
 from shoal_server.lifecycle.requests import Request
 from shoal_server.lifecycle.slot import G
 from shoal_server.lifecycle.turns import Turns
 
 KEEP_WARM_S: Final = 300.0
+
+_NOT_MADE: Final = "nothing has changed, and the same request can be sent to it when it has started again"
 
 
 class Operations(Generic[G]):
@@ -43,6 +45,7 @@ class Operations(Generic[G]):
         self._resident = resident
         self._clock = clock
         self._keys = Keys()
+        self._under_way: set[Operation] = set()
         self._changing = Changing(keeper, record, source, workers, keep_warm_s)
 
     def begin(self, request: Request) -> Operation:
@@ -59,9 +62,17 @@ class Operations(Generic[G]):
         self._keeper.require_open()
         operation = Operation(request, self._clock)
         self._turns.begin(request.model, str(request), lambda: self._see_through(operation))
+        self._under_way.add(operation)
         self._keys.remember(operation)
         self._keeper.changes.tell(request.model)
         return operation
+
+    def leave(self) -> None:
+        """Send away who follows, as the server stops: nothing is published any more, and no end is waited for."""
+        for operation in self._under_way:
+            made = any(step.kind is StepKind.PUBLISH for step in operation.steps)
+            what = f"the {operation.request} is made, and its end is not waited for" if made else _NOT_MADE
+            operation.leave(Unavailable(f"{STOPPING}: {what}"))
 
     async def _see_through(self, operation: Operation) -> None:
         outcome: Result | ShoalError = Unavailable(STOPPING)
@@ -72,6 +83,7 @@ class Operations(Generic[G]):
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave those without an answer who follow
             outcome = InternalError(repr(error))
         finally:
+            self._under_way.discard(operation)
             operation.end(outcome)
             self._keeper.changes.tell(operation.request.model)
             self._keeper.tell(_ended(operation, outcome))

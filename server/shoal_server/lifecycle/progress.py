@@ -86,6 +86,7 @@ class Operation:
         self.began_s = clock.monotonic()
         self.outcome: Result | ShoalError | None = None
         """What came of it; None while it is under way."""
+        self._left: ShoalError | None = None
         self._clock = clock
         self._updates: list[Step] = []
         self._changed = asyncio.Event()
@@ -127,14 +128,19 @@ class Operation:
         self.outcome = outcome
         self._wake()
 
+    def leave(self, error: ShoalError) -> None:
+        """Wait no longer: who follows has ``error`` raised, unless there is an outcome. The operation goes on."""
+        self._left = error
+        self._wake()
+
     async def follow(self) -> AsyncIterator[Step]:
-        """Yield every step where it begins and where it ends, from the first on, until the operation is over."""
+        """Yield every step where it begins and where it ends, from the first on, until it is over or left."""
         told = 0
         while True:
             while told < len(self._updates):
                 yield self._updates[told]
                 told += 1
-            if self.outcome is not None:
+            if self.outcome is not None or self._left is not None:
                 return
             await self._changed.wait()
 
@@ -142,14 +148,15 @@ class Operation:
         """Return the result when there is one.
 
         Raises:
-            ShoalError: the operation failed.
+            ShoalError: the operation failed, or is waited for no longer.
         """
         async for _step in self.follow():
             pass
         if isinstance(self.outcome, Result):
             return self.outcome
-        assert self.outcome is not None, "it has been followed to its end"
-        raise self.outcome
+        error = self.outcome or self._left
+        assert error is not None, "it has been followed to its end"
+        raise error
 
     def _tell(self, step: Step) -> None:
         self._updates.append(step)

@@ -1,9 +1,12 @@
 """Operations beside each other and beside calls: conflicts, followers who leave, watching, draining."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
@@ -15,7 +18,7 @@ from shoal_testing.caller import WITHIN_S, request_of
 from shoal_testing.gated import gated
 from shoal_testing.operator import Operator
 from shoal_testing.refusals import assert_refused
-from shoal_testing.server import RunningServer
+from shoal_testing.server import RunningServer, running_server
 from shoal_testing.triton import eventually
 
 ZERO = request_of("m", x=np.zeros((1, 2), np.float32))
@@ -66,6 +69,25 @@ def test_a_swap_during_a_swap_is_a_conflict_that_names_it_and_the_same_key_joins
         [result] = [update.result for update in joined if update.HasField("result")]
     assert result.current_version == 2
     assert operator.models()["m"].operation == ""
+
+
+def test_who_follows_a_swap_or_watches_is_told_when_the_server_stops(folder: Path) -> None:
+    with running_server(folder) as served, Operator(served.address) as operator, held_loads() as held:
+        swap = operator.updates(pb.SwapVersionRequest(model="m", version=2))
+        watch = iter(operator.watch())
+        assert next(watch).caught_up
+        held.wait_for_load()
+        stopping = asyncio.run_coroutine_threadsafe(served.server.stop(WITHIN_S), served.loop)
+        for stream, text in (
+            (swap, "the server is shutting down: nothing has changed, and the same request can be sent to it"),
+            (watch, "the server is shutting down"),
+        ):
+            with pytest.raises(grpc.RpcError) as failed:
+                list(stream)
+            assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert text in (failed.value.details() or "")
+        held.go.set()
+        stopping.result(WITHIN_S)
 
 
 def test_an_operation_whose_caller_left_goes_on_to_its_end(operator: Operator) -> None:

@@ -3,6 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 
+import pytest
+
+from shoal_server.errors import Unavailable
 from shoal_server.lifecycle.changes import Changes
 from shoal_testing.virtual_time import run_virtual
 
@@ -28,6 +31,25 @@ def test_a_follower_hears_at_once_and_then_of_what_changed_since_he_last_looked(
         changes.tell("n")
         assert list(await news) == ["n"]
         await following.aclose()
+
+    run_virtual(test())
+
+
+def test_whoever_follows_when_it_ends_or_comes_later_is_told_why() -> None:
+    async def test() -> None:
+        changes = Changes()
+        following = follow(changes)
+        await anext(following)
+        waiting = asyncio.ensure_future(anext(following))
+        await asyncio.sleep(1)
+        changes.end(Unavailable("it stops"))
+        with pytest.raises(Unavailable, match="it stops"):
+            await waiting
+        late = follow(changes)
+        await anext(late)
+        with pytest.raises(Unavailable, match="it stops"):
+            await anext(late)
+        assert not vars(changes)["_followers"]
 
     run_virtual(test())
 

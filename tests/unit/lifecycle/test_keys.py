@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shoal_server.errors import Conflict, LoadFailed
+from shoal_server.errors import Conflict, Unavailable
 from shoal_server.lifecycle.definition import VersionPolicy
 from shoal_server.lifecycle.requests import Rollback, Swap
 from shoal_testing.fakes import definition
@@ -37,7 +37,8 @@ def test_what_came_of_an_operation_can_be_asked_by_its_key_until_the_server_has_
         await rig.manager.close()
         assert begin(Swap(model="m", version=2, key="ended")) is ended
         assert begin(Swap(model="m", version=3, key="under way")) is under_way
-        with pytest.raises(LoadFailed, match="the server is shutting down"):
+        with pytest.raises(Unavailable, match="the server is shutting down: nothing has changed"):
             await under_way.result()
+        await asyncio.sleep(LOAD_S)
 
     run_manager(test, FIRST)

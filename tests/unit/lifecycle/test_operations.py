@@ -151,7 +151,9 @@ def test_a_server_that_stops_fails_what_is_under_way_and_begins_nothing() -> Non
             await swap.result()
         with pytest.raises(Unavailable, match="shutting down"):
             rig.manager.operations.begin(Rollback(model="m"))
+        await asyncio.sleep(1)
         assert rig.store.desired == {}
+        assert rig.states() == {1: "unloaded", 2: "failed"}
 
     run_manager(test, FIRST)
 

@@ -120,12 +120,34 @@ def test_a_server_that_stops_while_a_change_is_recorded_takes_it_back() -> None:
         swap = rig.manager.operations.begin(Swap(model="m", version=2))
         await asyncio.sleep(1)
         await rig.manager.close()
-        with pytest.raises(Unavailable, match="the server is shutting down"):
+        with pytest.raises(Unavailable, match="the server is shutting down: nothing has changed, and the same request"):
             await swap.result()
+        await asyncio.sleep(10)
+        assert str(swap.outcome) == "the server is shutting down"
         assert store.desired == {}
         assert all(model.closed for model in rig.loader.loaded)
 
     run_manager(test, FIRST, store=store)
+
+
+def test_who_follows_a_swap_that_is_made_when_the_server_stops_is_told_that_it_is() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        first = rig.slot()
+        first.lease()
+        swap = rig.manager.operations.begin(Swap(model="m", version=2, keep_warm_s=0.0))
+        await asyncio.sleep(1)
+        rig.manager.end_changes()
+        with pytest.raises(
+            Unavailable, match="shutting down: the swap to version 2 is made, and its end is not waited"
+        ):
+            await swap.result()
+        first.release()
+        await asyncio.sleep(1)
+        assert isinstance(swap.outcome, Result)
+        assert (await swap.result()).changed
+
+    run_manager(test, FIRST)
 
 
 def test_a_version_that_breaks_while_its_swap_is_recorded_is_not_recorded_in_the_end() -> None:
