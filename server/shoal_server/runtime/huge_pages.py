@@ -3,9 +3,9 @@
 import ctypes
 import mmap
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,7 +14,14 @@ _PAGE_BYTES: Final = 4096  # where pages are larger, huge ones are of another si
 _HUGE_BYTES: Final = 2 << 20
 _PAGES: Final = _HUGE_BYTES // _PAGE_BYTES
 _DENSE: Final = _PAGES * 7 // 8  # pages in use, from which a huge one is worth what it adds
-_MADV_COLLAPSE: Final = 25  # since Linux 6.1
+_AT_ONCE_BYTES: Final = 4 * _HUGE_BYTES
+
+# What Linux calls them in mman.h.
+_MADV_DONTNEED: Final = 4
+_MADV_HUGEPAGE: Final = 14
+_MADV_POPULATE_WRITE: Final = 23  # since 5.14
+_MADV_COLLAPSE: Final = 25  # since 6.1
+
 _MAPS: Final = Path("/proc/self/maps")
 
 Span = tuple[int, int]
@@ -32,14 +39,39 @@ def gather(loaded_bytes: int) -> None:
     if loaded_bytes < _LARGE_BYTES or sys.platform != "linux" or mmap.PAGESIZE != _PAGE_BYTES:
         return
     libc = ctypes.CDLL(None)
+    stock = _Stock(libc)
     for area in huge_areas(_MAPS.read_text()):
         start, end = area
         used = np.zeros((end - start) // _PAGE_BYTES, np.uint8)
         if libc.mincore(ctypes.c_void_p(start), ctypes.c_size_t(end - start), used.ctypes.data_as(ctypes.c_void_p)):
             continue  # it is gone by now
         for first, behind in dense_spans(start, (used & 1).reshape(-1, _PAGES).sum(axis=1).tolist()):
-            # Whatever this address has become since, gathering changes nothing of what it holds.
-            libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(behind - first), _MADV_COLLAPSE)
+            for some in range(first, behind, _AT_ONCE_BYTES):
+                size_bytes = min(_AT_ONCE_BYTES, behind - some)
+                stock.lay_in(size_bytes)
+                # Whatever this address has become since, gathering changes nothing of what it holds.
+                libc.madvise(ctypes.c_void_p(some), ctypes.c_size_t(size_bytes), _MADV_COLLAPSE)
+
+
+class _Stock:
+    """Has the system lay in huge pages that it has written to, just before it gathers others into them.
+
+    A huge page that nobody has used yet is slow to write to where the machine is virtual, as its host has to find the
+    memory: 3 to 5 ms, for which gathering keeps a processor and what maps memory of the process. When it is laid in, by
+    a fault, whoever else is to run goes first.
+    """
+
+    def __init__(self, libc: ctypes.CDLL) -> None:
+        self._advise: Callable[..., Any] = libc.madvise
+        self._area = mmap.mmap(-1, _AT_ONCE_BYTES + _HUGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._area))
+        self._start = ctypes.c_void_p(-(-address // _HUGE_BYTES) * _HUGE_BYTES)
+        self._advise(self._start, ctypes.c_size_t(_AT_ONCE_BYTES), _MADV_HUGEPAGE)
+
+    def lay_in(self, size_bytes: int) -> None:
+        """Have so many bytes of huge pages ready; a system that has none left does without."""
+        for advice in (_MADV_POPULATE_WRITE, _MADV_DONTNEED):
+            self._advise(self._start, ctypes.c_size_t(size_bytes), advice)
 
 
 def huge_areas(maps: str) -> Iterator[Span]:
