@@ -18,8 +18,9 @@ from typing import Any, BinaryIO, Final
 from shoal_server.clock import MonotonicClock
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import ModelDefinition
-from shoal_server.lifecycle.ports import Tuning
+from shoal_server.lifecycle.ports import FileDigest, Tuning
 from shoal_server.runtime.batch_probe import Finding
+from shoal_server.runtime.digests import digests
 from shoal_server.runtime.examination import TRIALS_LIMIT_S, Examined, Examiner, open_declared
 from shoal_server.runtime.made_up import Recipe
 from shoal_server.runtime.run_control import Watchdog
@@ -32,7 +33,7 @@ for each 16 MiB."""
 
 _ROOM_FOR_TWO_BYTES: Final = 1 << 30
 _LENGTH: Final = struct.Struct("<Q")
-_NICENESS: Final = 10
+_NICENESS: Final = 10  # SCHED_IDLE disturbs others no less, and might never end beside a server that is busy
 _OFFERED_FIRST: Final = "1000"  # to the system, when it is out of memory
 
 
@@ -45,19 +46,23 @@ class Apart:
 
     def __init__(self, cpus: float, command: Sequence[str] = ()) -> None:
         """``command`` is what to run in place of an interpreter with our own ``main``."""
-        # The same path, so that it is the same code, however the server was started; -I, so that nothing else is.
-        code = f"import sys; sys.path[:] = {sys.path!r}; from shoal_server.runtime.apart import main; main()"
+        # The same path, so that it is the same code, however the server was started; -I, so that nothing else is. To
+        # import it all takes 0.3 s, so low priority comes first.
+        code = (
+            f"import contextlib, os, sys\nwith contextlib.suppress(OSError):\n os.nice({_NICENESS})\n"
+            f"sys.path[:] = {sys.path!r}\nfrom shoal_server.runtime.apart import main\nmain()"
+        )
         self.command = command or (sys.executable, "-I", "-c", code)
         self._cpus = cpus
 
-    def examine(self, definition: ModelDefinition, path: Path, size_bytes: int) -> "Report":
-        """Return what was found out.
+    def examine(self, definition: ModelDefinition, path: Path, size_bytes: int, *, alone: bool = True) -> "Report":
+        """Return what was found out; ``alone`` says that the version has no other file.
 
         Raises:
             LoadFailed: the version cannot be served; where it brought down the process, the text says how.
             NoProcessError: it could not be examined there.
         """
-        job = self.job(definition, path, size_bytes)
+        job = self.job(definition, path, size_bytes, alone=alone)
         try:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
                 self.command,
@@ -85,9 +90,9 @@ class Apart:
             raise NoProcessError(f"the process ended with {process.returncode}")
         return Report(json.loads(answer))
 
-    def job(self, definition: ModelDefinition, path: Path, size_bytes: int) -> bytes:
+    def job(self, definition: ModelDefinition, path: Path, size_bytes: int, *, alone: bool = True) -> bytes:
         """Return what ``main`` reads."""
-        job = pickle.dumps((definition, path, self._cpus, size_bytes <= _ROOM_FOR_TWO_BYTES))
+        job = pickle.dumps((definition, path, self._cpus, size_bytes <= _ROOM_FOR_TWO_BYTES, alone))
         return _LENGTH.pack(len(job)) + job
 
 
@@ -107,6 +112,7 @@ class Report:
         self.invariance = InvarianceFinding(*said["invariance"])
         self.timings = tuple((int(rows), float(run_s)) for rows, run_s in said["timings"])
         self.padded = bool(said["padded"])
+        self.files = tuple(FileDigest(*file) for file in said["files"])
         self._recipe: dict[str, Any] | None = said["recipe"]
 
     def examined(self, recipe: Recipe | None) -> Examined:
@@ -131,7 +137,7 @@ def _symbol(told: str | list[int]) -> str | tuple[int, int]:
     return told if isinstance(told, str) else (told[0], told[1])
 
 
-def report(examined: Examined) -> dict[str, Any]:
+def report(examined: Examined, files: Sequence[FileDigest]) -> dict[str, Any]:
     """Return what ``Report`` takes."""
     recipe = examined.recipe
     return {
@@ -140,6 +146,7 @@ def report(examined: Examined) -> dict[str, Any]:
         "tuning": asdict(examined.tuning),
         "timings": examined.timings,
         "padded": examined.padded,
+        "files": [[file.name, file.sha256, file.size_bytes] for file in files],
         "recipe": recipe
         and {
             "row_symbols": [*recipe.row_symbols],
@@ -154,15 +161,13 @@ def report(examined: Examined) -> dict[str, Any]:
 def main() -> None:
     """Read a job from the standard input, examine, and write the report to the standard output. In the process."""
     with suppress(OSError):
-        os.nice(_NICENESS)
-    with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OFFERED_FIRST)
     answer = os.dup(1)
     os.dup2(2, 1)  # what a library prints goes nowhere
-    definition, path, cpus, room_for_two = pickle.loads(_read(sys.stdin.buffer))  # noqa: S301 - the server's own
+    definition, path, cpus, room_for_two, alone = pickle.loads(_read(sys.stdin.buffer))  # noqa: S301 - the server's own
     threading.Thread(target=_end_with_the_server, daemon=True).start()
     with os.fdopen(answer, "wb") as file:
-        file.write(json.dumps(_answer(definition, path, cpus, room_for_two=room_for_two)).encode())
+        file.write(json.dumps(_answer(definition, path, cpus, room_for_two=room_for_two, alone=alone)).encode())
         file.flush()
         # Before the server reads the end, and lets go of the other pipe. The system also takes sessions back faster
         # than their destructors.
@@ -179,13 +184,13 @@ def _end_with_the_server() -> None:
     os._exit(1)
 
 
-def _answer(definition: ModelDefinition, path: Path, cpus: float, *, room_for_two: bool) -> dict[str, Any]:
+def _answer(definition: ModelDefinition, path: Path, cpus: float, *, room_for_two: bool, alone: bool) -> dict[str, Any]:
     examiner = Examiner(cpus, MonotonicClock(), time.thread_time)
     try:
         session = open_declared(definition, path, definition.runtime.intra_op_threads or 1)
         with Watchdog(TRIALS_LIMIT_S).limit() as limit:
             open_more = (lambda threads: open_declared(definition, path, threads)) if room_for_two else None
             examined, _session = examiner.examine(definition, path, session, open_more, limit)
+        return report(examined, digests(path, alone=alone))
     except LoadFailed as error:
         return {"failed": str(error)}
-    return report(examined)

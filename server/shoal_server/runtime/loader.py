@@ -11,6 +11,7 @@ import numpy as np
 from shoal_server.clock import Clock, MonotonicClock
 from shoal_server.errors import ExecutionFailed, LoadFailed
 from shoal_server.lifecycle.definition import ModelDefinition
+from shoal_server.lifecycle.ports import FileDigest
 from shoal_server.runtime import heap, huge_pages
 from shoal_server.runtime.apart import WORTH_A_PROCESS_BYTES, Apart, NoProcessError
 from shoal_server.runtime.digests import digests
@@ -69,9 +70,8 @@ class OrtLoader:
 
     def _load(self, definition: ModelDefinition, origin: Origin, warming: Callable[[], None]) -> OrtModel:
         size_bytes = origin.files.size_bytes
-        session, examined = self._examined(definition, origin)
+        session, examined, files = self._examined(definition, origin)
         self._quiet.do(size_bytes, lambda: huge_pages.gather(size_bytes))
-        files = self._quiet.do(size_bytes, lambda: digests(origin.path, alone=len(origin.files.files) == 1))
         warming()
         if definition.warmups:
             self._quiet.do(size_bytes, lambda: _warm_up(definition, session))
@@ -82,25 +82,32 @@ class OrtLoader:
             session, examined.finding, examined.tuning, origin, files, examined.timings, examined.invariance, lengths
         )
 
-    def _examined(self, definition: ModelDefinition, origin: Origin) -> tuple[OrtSession, Examined]:
-        """Return a session and what was found out, elsewhere where that is worth a process."""
+    def _examined(
+        self, definition: ModelDefinition, origin: Origin
+    ) -> tuple[OrtSession, Examined, tuple[FileDigest, ...]]:
+        """Return a session, what was found out, elsewhere where that is worth a process, and what the files hold."""
         path, size_bytes = origin.path, origin.files.size_bytes
+        alone = len(origin.files.files) == 1
+
+        def summed() -> tuple[FileDigest, ...]:
+            return self._quiet.do(size_bytes, lambda: digests(path, alone=alone))
+
         if size_bytes < WORTH_A_PROCESS_BYTES:
-            return self._examined_here(definition, origin, partial(open_declared, definition, path))
+            return *self._examined_here(definition, origin, partial(open_declared, definition, path)), summed()
         try:
-            report = self._apart.examine(definition, path, size_bytes)
+            report = self._apart.examine(definition, path, size_bytes, alone=alone)
         except NoProcessError as error:
             # Without a second session, as to free one of this size holds the interpreter's lock.
             session, examined = self._examined_here(definition, origin, None)
             reason = f"{examined.tuning.reason}; not tried on several threads, as {error}"
-            return session, replace(examined, tuning=replace(examined.tuning, reason=reason))
+            return session, replace(examined, tuning=replace(examined.tuning, reason=reason)), summed()
         session = self._open(definition, origin, report.tuning.intra_op_threads)
         recipe = report.recipe([tensor.spec for tensor in session.inputs])
         if recipe is not None:
             inputs = recipe.draw(np.random.default_rng(0), Profile.ORDINARY, 1)
             with self._watchdog.limit() as limit, suppress(ExecutionFailed):  # the first run sets out memory
                 self._quiet.do(size_bytes, lambda: session.run(inputs, limit))
-        return session, report.examined(recipe)
+        return session, report.examined(recipe), report.files
 
     def _examined_here(
         self, definition: ModelDefinition, origin: Origin, open_more: Open | None

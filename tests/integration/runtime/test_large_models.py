@@ -1,9 +1,12 @@
 """A large model is examined in a process of its own, whose end is never the server's."""
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -11,6 +14,7 @@ import pytest
 
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import DeclaredTensor, ModelDefinition
+from shoal_server.lifecycle.ports import FileDigest
 from shoal_server.runtime import OrtLoader
 from shoal_server.runtime.apart import WORTH_A_PROCESS_BYTES, Apart, NoProcessError, Report, report
 from shoal_server.runtime.batch_probe import Finding
@@ -44,6 +48,7 @@ def test_a_large_model_serves_as_it_was_found_to_be(path: Path) -> None:
     assert model.batching_reason == "batched: 5 trials with up to 64 rows gave what the rows give alone"
     assert model.tuning_reason.startswith("1 x 1 thread")
     assert len(model.timings) > 1
+    assert [file.sha256 for file in model.files] == [hashlib.sha256(path.read_bytes()).hexdigest()]
     assert model.run([np.ones((3, WIDTH), np.float32)], Unlimited())[0].shape == (3, WIDTH)
     model.close()
 
@@ -89,6 +94,19 @@ def test_without_a_process_a_large_model_is_examined_in_the_server(
     model.close()
 
 
+class ItsNiceness:
+    """Ends the process that takes it for a path, with its niceness."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return eval, ("__import__('os')._exit(__import__('os').getpriority(0, 0))",)
+
+
+def test_the_process_is_at_low_priority_when_it_reads_what_to_do() -> None:
+    niceness = min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+    with pytest.raises(NoProcessError, match=f"the process ended with {niceness}"):
+        Apart(1.0).examine(ModelDefinition("m", {}), cast("Path", ItsNiceness()), 0)
+
+
 def test_the_process_ends_when_nobody_listens_any_more(tmp_path: Path) -> None:
     source = onnx.load_from_string(models.endless())
     del source.graph.input[1]
@@ -108,9 +126,11 @@ def test_a_report_tells_all_that_was_found_out() -> None:
     tuning = untried(Sizing(2, 1), "why")
     invariance = InvarianceFinding(invariant=None, reason="thus")
     examined = Examined(Finding(batched=True, reason="so"), tuning, invariance, ((1, 0.5), (2, 0.75)), recipe)
-    told = Report(json.loads(json.dumps(report(examined))))
+    files = (FileDigest("model.onnx", "00", 7), FileDigest("weights", "01", 8))
+    told = Report(json.loads(json.dumps(report(examined, files))))
     again = told.recipe(inputs)
     assert told.examined(recipe) == examined
+    assert told.files == files
     assert again is not None
     for mine, its in zip(
         recipe.draw(np.random.default_rng(0), Profile.LARGE, 2),
