@@ -22,7 +22,9 @@ from shoal_server.lifecycle.ports import FileDigest, Tuning
 from shoal_server.runtime.batch_probe import Finding
 from shoal_server.runtime.digests import digests
 from shoal_server.runtime.examination import TRIALS_LIMIT_S, Examined, Examiner, open_declared
+from shoal_server.runtime.graph_print import graph_print
 from shoal_server.runtime.made_up import Recipe
+from shoal_server.runtime.measured import LastMeasured, Measured, inheritable
 from shoal_server.runtime.run_control import Watchdog
 from shoal_server.tensors.invariance import InvarianceFinding
 from shoal_server.tensors.spec import TensorSpec
@@ -54,6 +56,7 @@ class Apart:
         )
         self.command = command or (sys.executable, "-I", "-c", code)
         self._cpus = cpus
+        self._last = LastMeasured()
 
     def examine(self, definition: ModelDefinition, path: Path, size_bytes: int, *, alone: bool = True) -> "Report":
         """Return what was found out; ``alone`` says that the version has no other file.
@@ -88,11 +91,15 @@ class Apart:
             raise LoadFailed(f"it brought down the process that tried it: {how.lower()}")
         if process.returncode:
             raise NoProcessError(f"the process ended with {process.returncode}")
-        return Report(json.loads(answer))
+        report = Report(json.loads(answer))
+        if report.measured is not None:
+            self._last.remember(definition, report.measured)
+        return report
 
     def job(self, definition: ModelDefinition, path: Path, size_bytes: int, *, alone: bool = True) -> bytes:
         """Return what ``main`` reads."""
-        job = pickle.dumps((definition, path, self._cpus, size_bytes <= _ROOM_FOR_TWO_BYTES, alone))
+        room_for_two = size_bytes <= _ROOM_FOR_TWO_BYTES
+        job = pickle.dumps((definition, path, self._cpus, room_for_two, alone, self._last.find(definition)))
         return _LENGTH.pack(len(job)) + job
 
 
@@ -113,6 +120,10 @@ class Report:
         self.timings = tuple((int(rows), float(run_s)) for rows, run_s in said["timings"])
         self.padded = bool(said["padded"])
         self.files = tuple(FileDigest(*file) for file in said["files"])
+        self.measured: Measured | None = None
+        """What another version of the same graph can do with; None where this was not measured."""
+        if said["graph"]:
+            self.measured = Measured(said["graph"], self.finding.batched, self.tuning, self.timings)
         self._recipe: dict[str, Any] | None = said["recipe"]
 
     def examined(self, recipe: Recipe | None) -> Examined:
@@ -137,8 +148,8 @@ def _symbol(told: str | list[int]) -> str | tuple[int, int]:
     return told if isinstance(told, str) else (told[0], told[1])
 
 
-def report(examined: Examined, files: Sequence[FileDigest]) -> dict[str, Any]:
-    """Return what ``Report`` takes."""
+def report(examined: Examined, files: Sequence[FileDigest], graph: str = "") -> dict[str, Any]:
+    """Return what ``Report`` takes; ``graph`` names what was measured, if that was."""
     recipe = examined.recipe
     return {
         "finding": list(examined.finding),
@@ -146,6 +157,7 @@ def report(examined: Examined, files: Sequence[FileDigest]) -> dict[str, Any]:
         "tuning": asdict(examined.tuning),
         "timings": examined.timings,
         "padded": examined.padded,
+        "graph": graph,
         "files": [[file.name, file.sha256, file.size_bytes] for file in files],
         "recipe": recipe
         and {
@@ -164,10 +176,10 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text(_OFFERED_FIRST)
     answer = os.dup(1)
     os.dup2(2, 1)  # what a library prints goes nowhere
-    definition, path, cpus, room_for_two, alone = pickle.loads(_read(sys.stdin.buffer))  # noqa: S301 - the server's own
+    job = pickle.loads(_read(sys.stdin.buffer))  # noqa: S301 - the server's own
     threading.Thread(target=_end_with_the_server, daemon=True).start()
     with os.fdopen(answer, "wb") as file:
-        file.write(json.dumps(_answer(definition, path, cpus, room_for_two=room_for_two, alone=alone)).encode())
+        file.write(json.dumps(_answer(*job)).encode())
         file.flush()
         # Before the server reads the end, and lets go of the other pipe. The system also takes sessions back faster
         # than their destructors.
@@ -184,13 +196,23 @@ def _end_with_the_server() -> None:
     os._exit(1)
 
 
-def _answer(definition: ModelDefinition, path: Path, cpus: float, *, room_for_two: bool, alone: bool) -> dict[str, Any]:
+def _answer(  # noqa: PLR0913, PLR0917 - the parts of a job
+    definition: ModelDefinition,
+    path: Path,
+    cpus: float,
+    room_for_two: bool,  # noqa: FBT001 - see above
+    alone: bool,  # noqa: FBT001 - see above
+    last: Measured | None,
+) -> dict[str, Any]:
     examiner = Examiner(cpus, MonotonicClock(), time.thread_time)
+    graph = graph_print(path) if inheritable(definition) else ""
+    known = last if last is not None and last.graph == graph else None
     try:
         session = open_declared(definition, path, definition.runtime.intra_op_threads or 1)
         with Watchdog(TRIALS_LIMIT_S).limit() as limit:
             open_more = (lambda threads: open_declared(definition, path, threads)) if room_for_two else None
-            examined, _session = examiner.examine(definition, path, session, open_more, limit)
-        return report(examined, digests(path, alone=alone))
+            examined, _session = examiner.examine(definition, path, session, open_more, limit, known)
+        measured = known is None and examined.timings
+        return report(examined, digests(path, alone=alone), graph if measured else "")
     except LoadFailed as error:
         return {"failed": str(error)}

@@ -18,6 +18,7 @@ from shoal_server.runtime.batch_probe import BatchProbe, Finding, forbidden_by_d
 from shoal_server.runtime.declarations import agree
 from shoal_server.runtime.invariance_probe import InvarianceProbe
 from shoal_server.runtime.made_up import Execute, Profile, Recipe, find_recipe
+from shoal_server.runtime.measured import Measured
 from shoal_server.runtime.onnx_file import stored_texts
 from shoal_server.runtime.opening import open_session
 from shoal_server.runtime.ort_session import OrtSession
@@ -77,13 +78,20 @@ class Examiner:
         self._clock = clock
         self._trials = Trials(clock, own_s)
 
-    def examine(
-        self, definition: ModelDefinition, path: Path, session: OrtSession, open_more: Open | None, limit: TimeLimit
+    def examine(  # noqa: PLR0913, PLR0917 - what is examined, and what bounds that
+        self,
+        definition: ModelDefinition,
+        path: Path,
+        session: OrtSession,
+        open_more: Open | None,
+        limit: TimeLimit,
+        known: Measured | None = None,
     ) -> tuple[Examined, OrtSession]:
         """Return what was found out, and the session that is as it says; other sessions are closed.
 
         ``session`` has the threads that the owner wants, else one; ``open_more`` opens others, None where there is no
-        room for a second. ``limit`` ends what a run takes.
+        room for a second. ``limit`` ends what a run takes. ``known`` was measured of another version of the same graph:
+        it goes in the place of trials where both are batched or neither is.
 
         Raises:
             LoadFailed: the owner wants what cannot be.
@@ -99,12 +107,19 @@ class Examiner:
             return Examined(finding, untried(sizing, why), _without_probe(finding), padded=padded), session
         most_rows = definition.batching.max_rows if finding.batched else 1
         tuner = _Tuner(self._cpus, self._clock, self._trials, definition, min(most_rows, _MOST_TIMED_ROWS), limit)
-        tuning, session = tuner.tune(session, recipe, open_more)
+        if known is not None and known.batched == finding.batched:
+            tuning = known.inherited
+            if tuning.intra_op_threads != (definition.runtime.intra_op_threads or 1):
+                session.close()
+                session = open_declared(definition, path, tuning.intra_op_threads)
+        else:
+            known = None
+            tuning, session = tuner.tune(session, recipe, open_more)
         finding, invariance = self._find_invariance(definition, session, finding, recipe, limit)
         if finding.batched and definition.answers.needs_one_size(invariance.invariant):
             timings = tuner.timings_of(session, recipe, *definition.batching.at_one_size().allowed_rows)
         else:
-            timings = tuner.timings(tuning)
+            timings = tuner.timings(tuning) if known is None else known.timings
         if varying is not None:
             timings = tuner.timings_by_length(session, varying)
             invariance = DEPENDS_ON_LENGTHS if padded else invariance

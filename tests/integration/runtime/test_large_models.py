@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,15 +14,18 @@ import numpy as np
 import onnx
 import pytest
 
+from shoal_server.clock import MonotonicClock
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import DeclaredTensor, ModelDefinition
-from shoal_server.lifecycle.ports import FileDigest
+from shoal_server.lifecycle.ports import FileDigest, Tuning
+from shoal_server.options import BatchingOptions
 from shoal_server.runtime import OrtLoader
 from shoal_server.runtime.apart import WORTH_A_PROCESS_BYTES, Apart, NoProcessError, Report, report
 from shoal_server.runtime.batch_probe import Finding
-from shoal_server.runtime.examination import Examined
+from shoal_server.runtime.examination import TRIALS_LIMIT_S, Examined, Examiner, open_declared
 from shoal_server.runtime.made_up import Profile, Recipe
-from shoal_server.runtime.run_control import Unlimited
+from shoal_server.runtime.measured import Measured
+from shoal_server.runtime.run_control import Unlimited, Watchdog
 from shoal_server.runtime.sizing import Sizing, untried
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.invariance import InvarianceFinding
@@ -51,6 +56,50 @@ def test_a_large_model_serves_as_it_was_found_to_be(path: Path) -> None:
     assert [file.sha256 for file in model.files] == [hashlib.sha256(path.read_bytes()).hexdigest()]
     assert model.run([np.ones((3, WIDTH), np.float32)], Unlimited())[0].shape == (3, WIDTH)
     model.close()
+
+
+def test_a_version_with_other_weights_is_run_as_the_one_before_and_one_of_another_graph_is_measured(
+    path: Path, tmp_path: Path
+) -> None:
+    widths = (WIDTH,) * (LAYERS + 1)
+    other = models.save(tmp_path, "m", models.mlp(widths, seed=1), 2)
+    wider = models.save(tmp_path, "m", models.mlp((*widths, WIDTH)), 3)
+    definition = ModelDefinition("m", {1: path, 2: other, 3: wider})
+    loader = OrtLoader(1.0)
+    loaded = [loader.load(definition, version, lambda: None) for version in (1, 2, 2, 3)]
+    first, second, third, fourth = loaded
+    assert second.tuning_reason == f"as an earlier version of the same graph: {first.tuning_reason}"
+    assert third.tuning_reason == second.tuning_reason
+    assert (second.tuning.rows, second.timings) == (first.tuning.rows, first.timings)
+    assert second.batching_reason == first.batching_reason, "what decides about answers is tried on each"
+    assert fourth.tuning_reason.startswith("1 x 1 thread")
+    wanted = replace(definition, batching=BatchingOptions(max_rows=8))
+    loaded.append(loader.load(wanted, 3, lambda: None))
+    assert loaded[-1].tuning_reason.startswith("1 x 1 thread")
+    for model in loaded:
+        model.close()
+
+
+@pytest.mark.parametrize(
+    ("batched", "threads", "inherited"), [(True, 1, True), (True, 2, True), (False, 1, False)], ids=str
+)
+def test_what_is_inherited_has_its_threads_and_is_of_a_model_that_is_batched_alike(
+    tmp_path: Path, *, batched: bool, threads: int, inherited: bool
+) -> None:
+    small = models.save(tmp_path, "m", models.mlp())
+    definition = ModelDefinition("m", {1: small})
+    known = Measured("g", batched, Tuning(1, threads, 16, 0.0, "so"), ((1, 0.5), (2, 0.75)))
+    examiner = Examiner(2.0, MonotonicClock(), time.thread_time)
+    session = open_declared(definition, small, 1)
+    with Watchdog(TRIALS_LIMIT_S).limit() as limit:
+        examined, session = examiner.examine(definition, small, session, None, limit, known)
+    session.close()
+    if inherited:
+        assert examined.tuning == replace(known.tuning, reason="as an earlier version of the same graph: so")
+        assert examined.timings == known.timings
+    else:
+        assert examined.tuning.reason.startswith("1 x 1 thread: a batch of")
+    assert examined.finding.batched
 
 
 def test_what_is_wrong_with_it_is_said_as_of_any_other(path: Path) -> None:
