@@ -2,8 +2,9 @@
 
 Callers are known by their certificates. The quiet one sends a tenth of what the server can do, beside another who sends
 half of it, and then three times it, without regard to what comes back. At equal weights only the other is to suffer.
-Then one caller sends requests of three priorities, more than can be answered of the first two together; the third is
-to be answered within its bound: what ages the levels, and what the line holds.
+Then one caller sends requests of three priorities, more than can be answered of the first two together, which by
+themselves would keep the third waiting until the load is over; it is to be answered within its bound: what ages the
+levels, and what the line holds. The generator has a CPU of its own, as in `overload`.
 """
 
 import argparse
@@ -12,13 +13,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from shoal.inference import grpc_service_pb2 as pb
+from shoal_bench.apart import confined, divided, our_cpus
 from shoal_bench.arrivals import Poisson
 from shoal_bench.engines import engine_named
 from shoal_bench.lateness import starved_line
@@ -32,15 +34,21 @@ from shoal_bench.tally import Tally
 from shoal_bench.target import INFER, Target, TargetError
 from shoal_bench.watched import ServerFailed, WatchedProcess, own_server
 
-_MODEL: Final = "medium"
+_MODEL: Final = "convolutions"
 _QUIET, _OTHER = "quiet", "other"
 _LEVELS: Final = 3
 _AGING_MS: Final = 20.0
 _TIMEOUT_S: Final = 2.0
+_PATIENCE_S: Final = 20.0
+"""Of callers with priorities: nobody comes near it, so that what they wait is not cut off there."""
+_ABOVE: Final = 1.2
+_WEIGHTS: Final = (0.5, 0.45, 0.05)
 _WARM_UP_S: Final = 0.5
 _CALLERS: Final = 64
 _MOVED: Final = 1.20
-_OPTIONS: Final = f"[batching]\npriority_levels = {_LEVELS}\naging_ms = {_AGING_MS}\n"
+_ROWS: Final = 2
+"""Of a batch: whoever comes waits for the one that runs, and this model gains 2 % by larger ones."""
+_OPTIONS: Final = f"[batching]\nmax_rows = {_ROWS}\npriority_levels = {_LEVELS}\naging_ms = {_AGING_MS}\n"
 
 
 @dataclass(slots=True)
@@ -99,11 +107,13 @@ class Bench:
         used_s, waited_s = self._process.cpu_s() - cpu_s, self._process.waited_s() - waited_s
         figures.starved.append(waited_s / max(used_s + waited_s, 1e-9))
         figures.ratios.append(p99s["a flood"] / max(p99s["its share"], 1e-6))
-        figures.levels.then(self._seen(_OTHER, Poisson(1.5 * capacity), seed, seconds, self._of_levels(), whole=True))
+        figures.levels.then(
+            self._seen(_OTHER, Poisson(_ABOVE * capacity), seed, seconds, self._of_levels(), timeout_s=_PATIENCE_S)
+        )
 
     def _of_levels(self) -> tuple[Payload, ...]:
         payloads = []
-        for level, weight in zip(range(1, _LEVELS + 1), (0.6, 0.35, 0.05), strict=True):
+        for level, weight in zip(range(1, _LEVELS + 1), _WEIGHTS, strict=True):
             request = pb.ModelInferRequest.FromString(self._payloads[0].message)
             request.parameters["priority"].uint64_param = level
             payloads.append(Payload(request.SerializeToString(), f"priority {level}", weight))
@@ -117,9 +127,9 @@ class Bench:
         seconds: float,
         payloads: Sequence[Payload] = (),
         *,
-        whole: bool = False,
+        timeout_s: float = 0.0,
     ) -> Tally:
-        """Return what was seen after the warm-up; ``whole``: with what ended after that."""
+        """Return what was seen after the warm-up; with a ``timeout_s``, which each call has, what ended later, too."""
         order = Order(
             target=self._address,
             method=INFER,
@@ -127,17 +137,17 @@ class Bench:
             load=load,
             processes=1,
             seed=seed,
-            timeout_s=_TIMEOUT_S,
-            in_time_s=_TIMEOUT_S,
+            timeout_s=timeout_s or _TIMEOUT_S,
+            in_time_s=timeout_s or _TIMEOUT_S,
             warm_up_s=_WARM_UP_S,
             window_s=seconds,
-            drain_s=_TIMEOUT_S + 1,
+            drain_s=(timeout_s or _TIMEOUT_S) + 1,
             tls=self._tls[caller],
         )
         with engine_named("native").start(order) as running:
             seen = list(islice(running.windows(), 2))[1]
             tail = running.stop()
-        if whole:
+        if timeout_s:
             seen.then(tail)
         return seen
 
@@ -165,7 +175,11 @@ def served() -> Iterator[Bench]:
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command line
         own = {"tls-certificate": "server.pem", "tls-key": "server.key", "tls-client-ca": "ca.pem"}
         flags = [f"--{flag}={secrets / file}" for flag, file in own.items()]
-        with own_server(models, *flags, "--callers-by", "identity") as (process, address):
+        division = divided(our_cpus())
+        with ExitStack() as stack:
+            with confined(division.servers):
+                process, address = stack.enter_context(own_server(models, *flags, "--callers-by", "identity"))
+            stack.enter_context(confined(division.generator))
             yield Bench(process, address, secrets)
 
 
@@ -208,6 +222,8 @@ def bound_line(figures: Figures) -> str:
     first, last = (figures.levels.by_model.get(f"priority {level}") for level in (1, _LEVELS))
     if first is None or last is None or not last.count:
         return "nothing was answered of the last priority: MISSED"
+    if first.max_s > _PATIENCE_S / 2:
+        return "the first priority waited nearly to its deadline, so this says nothing of the last: MISSED"
     bound_ms = first.max_s * 1e3 + (_LEVELS - 1) * _AGING_MS
     met = last.max_s * 1e3 <= bound_ms * 1.1
     return (

@@ -15,6 +15,9 @@ from shoal_bench.tiny import NAME, tiny_model
 
 _HEAVY: Final = (2048, 40)
 _MEDIUM: Final = (1280, 24)
+_CHANNELS: Final = 64
+_SIDE: Final = 14
+_CONVOLUTIONS: Final = 30
 _VOCABULARY: Final = 1000
 _EMBEDDING: Final = 64
 _IMAGE: Final = (3, 512, 512)
@@ -48,6 +51,37 @@ def _products(width: int, layers: int) -> onnx.ModelProto:
     return _model(nodes, TensorProto.FLOAT, ["rows", 64], ["rows", width], weights)
 
 
+def _convolutions() -> onnx.ModelProto:
+    """``input`` FP32 [rows, 64] -> output FP32 [rows, 64]: each row makes 64 images of 14 x 14, which are convolved.
+
+    A row takes some 4 ms of one core, alone as in a batch: it is the model, and neither the calls nor the size of the
+    batches, that bounds a server.
+    """
+    random = np.random.default_rng(0)
+    weights: dict[str, npt.NDArray[Any]] = {"first": _matrix(random, 64, _SIDE * _SIDE)}
+    weights["ones"] = np.ones((_CHANNELS, 1), np.float32)
+    weights["spread"] = np.array([-1, 1, _SIDE * _SIDE], np.int64)
+    weights["image"] = np.array([-1, _CHANNELS, _SIDE, _SIDE], np.int64)
+    scale = np.float32(1.05 / np.sqrt(9 * _CHANNELS))
+    kernel: npt.NDArray[np.float32] = random.normal(size=(_CHANNELS, _CHANNELS, 3, 3)).astype(np.float32) * scale
+    weights["kernel"] = kernel
+    nodes = [
+        helper.make_node("MatMul", ["input", "first"], ["drawn"]),
+        helper.make_node("Reshape", ["drawn", "spread"], ["row"]),
+        helper.make_node("MatMul", ["ones", "row"], ["rows_of_image"]),
+        helper.make_node("Reshape", ["rows_of_image", "image"], ["image0"]),
+    ]
+    nodes += [
+        helper.make_node("Conv", [before, "kernel"], [after], pads=[1] * 4, kernel_shape=[3, 3])
+        for before, after in pairwise(f"image{number}" for number in range(_CONVOLUTIONS + 1))
+    ]
+    nodes += [
+        helper.make_node("GlobalAveragePool", [f"image{_CONVOLUTIONS}"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["output"]),
+    ]
+    return _model(nodes, TensorProto.FLOAT, ["rows", 64], ["rows", _CHANNELS], weights)
+
+
 def _text() -> onnx.ModelProto:
     """``input`` INT64 [rows, length] -> output FP32 [rows, 64]: looks ids up, mixes each, takes the mean."""
     random = np.random.default_rng(0)
@@ -79,6 +113,7 @@ MODELS: Final[Mapping[str, Callable[[], onnx.ModelProto]]] = {
     NAME: tiny_model,
     "heavy": partial(_products, *_HEAVY),
     "medium": partial(_products, *_MEDIUM),
+    "convolutions": _convolutions,
     "text": _text,
     "image": _image,
 }

@@ -40,9 +40,14 @@ class Service:
     left: SimpleQueue[str] = field(default_factory=SimpleQueue)
     lists: list[int] = field(default_factory=list)
     """How many calls of Echo came at once."""
+    refused: list[bool] = field(default_factory=list)
+    """For each call of Refuse that was heard, whether the transport refuses its like by itself."""
+    counted: list[int] = field(default_factory=list)
+    """How many it did refuse so."""
 
     def routes(self) -> Routes:
         hot = {"Echo": self._echo, "Hold": self._hold, "Fail": self._fail, "Describe": self._describe, "Raise": _raise}
+        hot["Refuse"] = self._refuse
         cold = {"Cold": _cold, "ColdRaise": _cold_raise, "ColdHold": self._cold_hold}
         streams = {
             "Chat": self._chat,
@@ -75,6 +80,16 @@ class Service:
             wanted = json.loads(call.message)
             trailers = [(name, bytes(value) if isinstance(value, list) else value) for name, value in wanted[2]]
             call.fail(Status(wanted[0]), wanted[1], trailers)
+
+    def _refuse(self, calls: Sequence[Call]) -> None:
+        """Refuse, and have all like it refused: those with a deadline, where it has one, up to a minute from then."""
+        for call in calls:
+            call.fail(Status.RESOURCE_EXHAUSTED, "full", [("grpc-retry-pushback-ms", "20")])
+            before_s = None if call.deadline_s is None else call.deadline_s + 60.0
+            whose = dict(call.metadata).get("told-apart-by", "")
+            assert isinstance(whose, str)
+            held = call.hold(whose, Status.RESOURCE_EXHAUSTED, "full", 20, before_s, 0.005, self.counted.append)
+            self.refused.append(held)
 
     def _describe(self, calls: Sequence[Call]) -> None:
         for call in calls:
