@@ -118,6 +118,7 @@ class Server:
         await self.telemetry.start(
             Sources(
                 self._listeners.statistics,
+                self._listeners.unread,
                 self._gate,
                 self._ledger,
                 lambda: self.manager.catalog.slots(),  # noqa: PLW0108 - the catalog of then, not of now

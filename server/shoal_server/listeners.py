@@ -119,6 +119,10 @@ class Listeners:
                 joined[key] = joined[key].plus(counted) if key in joined else counted
         return tuple(joined.values())
 
+    def unread(self) -> int:
+        """Return how many calls all of them together refused unread; from any thread."""
+        return sum(transport.unread() for transport in self._transports)
+
     @property
     def addresses(self) -> Sequence[str]:
         """Those that were bound, in the order of the `ready` line."""

@@ -47,6 +47,8 @@ def save_models(folder: Path) -> None:
     models.save(folder, "masked", models.masked())
     path = models.save(folder, "limited", models.identity("FP32", ["N", 2]))
     path.parents[1].joinpath("config.pbtxt").write_text('backend: "onnxruntime"\nmax_batch_size: 4\n')
+    path = models.save(folder, "short", models.identity("FP32", ["N", 2]))
+    path.parents[1].joinpath("model.toml").write_text("[batching]\nmax_queued_requests = 8\n")
 
 
 @pytest.fixture(scope="session")

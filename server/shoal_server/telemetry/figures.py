@@ -106,11 +106,12 @@ def _door(snapshot: Snapshot) -> Iterator[Figure]:
         yield Figure(f"shoal.active.{name}", Kind.LEVEL, unit, about, (), [Point((), value, since)])
     reasons = {bound.value: count for bound, count in snapshot.refusals.items()}
     reasons["draining"] = snapshot.refused_draining
+    reasons["unread"] = snapshot.refused_unread
     yield Figure(
         "shoal.refusals",
         Kind.COUNTER,
         "{request}",
-        "Requests refused at the door: a bound of the server is reached, or it is draining.",
+        "Requests refused at the door: a bound of the server is reached, or it is draining or behind.",
         ("shoal.refusal.reason",),
         [Point((("shoal.refusal.reason", reason),), count, since) for reason, count in reasons.items()],
     )

@@ -43,6 +43,7 @@ class Snapshot:
     inside: GateStatistics
     refusals: Mapping[Bound, int]
     refused_draining: int
+    refused_unread: int
     measured: Sequence[VersionMeasured]
     versions: Sequence[VersionNow]
     operations: OperationsMeasured
@@ -51,9 +52,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where figures come from; all but ``methods`` on the loop."""
+    """Where figures come from; all but ``methods`` and ``unread`` on the loop."""
 
     methods: Callable[[], Iterable[MethodStatistics]]
+    unread: Callable[[], int]
     gate: Gate
     ledger: Ledger
     slots: Callable[[], Iterable[VersionSlot[Batcher]]]
@@ -98,6 +100,7 @@ class Snapshots:
             sources.gate.statistics(),
             dict(sources.gate.refusals),
             sources.gate.refused_draining,
+            sources.unread(),
             measured,
             [_now(slot) for slot in sources.slots()],
             sources.operations.read(),

@@ -149,6 +149,10 @@ class NativeTransport:
             for index, status, counts, total_s, request_bytes, response_bytes in self._wire.statistics()
         ]
 
+    def unread(self) -> int:
+        """Return how many calls were refused because they would have been read too late; from any thread."""
+        return self._wire.unread()
+
     def inside(self) -> tuple[int, int, int]:
         """Return how many connections and calls there are, and how many bytes of messages are in memory."""
         return self._wire.inside()

@@ -256,6 +256,10 @@ class Transport(Protocol):
         """Return what was counted so far; from any thread."""
         ...
 
+    def unread(self) -> int:
+        """Return how many calls were refused so far because they would have been read too late; from any thread."""
+        ...
+
     async def start(self) -> str:
         """Bind and serve; return the address as bound.
 
