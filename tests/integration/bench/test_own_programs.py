@@ -38,7 +38,7 @@ def test_rows_that_travel_together_cost_less_than_each_by_itself(
 def test_an_overload_is_measured_from_its_capacity_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = recorded(overload.main, ["--rounds", "1", "--seconds", "1"], tmp_path / "a.json", monkeypatch)
+    found = recorded(overload.main, ["--rounds", "1", "--seconds", "0.5"], tmp_path / "a.json", monkeypatch)
     course = found["rounds"][0]["shoal"]  # type: ignore[index]
     assert course["capacity_per_s"] > 0
     assert course["refused"] + course["expired"] > 0, "three times is too much"
@@ -62,7 +62,7 @@ def test_callers_with_certificates_of_their_own_are_measured_side_by_side(
 
 
 def test_clients_that_try_again_do_not_keep_an_overload_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = recorded(retry_storm.main, ["--rounds", "1", "--seconds", "1"], tmp_path / "a.json", monkeypatch)
+    found = recorded(retry_storm.main, ["--rounds", "1", "--seconds", "0.5"], tmp_path / "a.json", monkeypatch)
     for name in ("grpcio", "shoal"):
         storm = found["rounds"][0][name]  # type: ignore[index]
         assert storm["before"]["attempts_per_s"] > 0, "the server counts what reaches it"
