@@ -3,7 +3,7 @@
 //! Under overload most calls are refused, and for each the application says the same as for the one before it. So where
 //! it refuses a call it may say for how long, and up to which deadline, it would refuse others like it: those are answered
 //! on the I/O thread, before they cost it anything. *Like it* are calls of the same method, for the same model and
-//! version, from the same caller, with a message that is no smaller. Only plain requests (see `oip`) are like any.
+//! version, from the same caller, with a message of the same size. Only plain requests (see `oip`) are like any.
 //!
 //! A hold lasts for a moment (`MOST`), so whatever changes is noticed within it. Pure.
 
@@ -19,7 +19,7 @@ use crate::oip;
 use crate::status::{self, Failure};
 
 /// No hold lasts longer, whatever was said.
-pub const MOST: Duration = Duration::from_millis(5);
+pub const MOST: Duration = Duration::from_millis(20);
 /// Holds at once; further refusals are said one by one.
 const MOST_HOLDS: usize = 4096;
 
@@ -47,7 +47,6 @@ pub struct Refusal {
 
 struct Hold {
     refusal: Refusal,
-    least_bytes: usize,
     times: u64,
 }
 
@@ -92,11 +91,7 @@ impl Holds {
             return false;
         }
         refusal.until = refusal.until.min(now + MOST);
-        let hold = Hold {
-            refusal,
-            least_bytes: asked.body.len(),
-            times: 0,
-        };
+        let hold = Hold { refusal, times: 0 };
         if let Some(before) = self.holds.insert(key, hold) {
             self.count(before);
         }
@@ -108,7 +103,7 @@ impl Holds {
         let key = self.key(asked)?;
         let hold = self.holds.get_mut(&key)?;
         let refusal = &hold.refusal;
-        if now >= refusal.until || asked.body.len() < hold.least_bytes {
+        if now >= refusal.until {
             return None;
         }
         if let Some(before) = refusal.before {
@@ -163,7 +158,8 @@ impl Holds {
             Whose::Connection => (asked.connection, None),
             Whose::Header(name) => (0, asked.headers.get(name).map(HeaderValue::as_bytes)),
         };
-        Some(self.hasher.hash_one((asked.route, caller, model, version)))
+        let size = asked.body.len();
+        Some(self.hasher.hash_one((asked.route, caller, model, version, size)))
     }
 }
 
@@ -250,13 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn another_model_a_smaller_message_and_another_method_are_not_like_it() {
+    fn another_model_another_size_and_another_method_are_not_like_it() {
         let (mut holds, now, headers) = (Holds::new(), Instant::now(), HeaderMap::new());
         let (body, other, smaller, larger) = (request("m", 4), request("n", 4), request("m", 3), request("m", 9));
         holds.put(&asked(&body, &headers, None), &Whose::All, refusal(now, None), now);
         assert!(holds.look(&asked(&other, &headers, None), now, 0).is_none());
         assert!(holds.look(&asked(&smaller, &headers, None), now, 0).is_none());
-        assert!(holds.look(&asked(&larger, &headers, None), now, 0).is_some());
+        assert!(holds.look(&asked(&larger, &headers, None), now, 0).is_none());
+        assert!(holds.look(&asked(&body, &headers, None), now, 0).is_some());
         let elsewhere = Asked {
             route: 1,
             ..asked(&body, &headers, None)

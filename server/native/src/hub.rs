@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread::Thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
@@ -39,9 +41,20 @@ pub struct Hub {
     notified: AtomicBool,
     waker: Mutex<Option<Waker>>,
     closed: AtomicBool,
+    /// The thread while it lingers.
+    idle: Mutex<Option<Thread>>,
 }
 
 impl Hub {
+    /// Keeps the hub's thread for so long, or until there is a command. On that thread.
+    pub fn linger(&self, time: Duration) {
+        *lock(&self.idle) = Some(std::thread::current());
+        if !self.notified.load(Ordering::SeqCst) {
+            std::thread::park_timeout(time);
+        }
+        *lock(&self.idle) = None;
+    }
+
     pub fn push(&self, command: Command) {
         lock(&self.commands).push(command);
         self.notify();
@@ -64,6 +77,9 @@ impl Hub {
             let waker = lock(&self.waker).take();
             if let Some(waker) = waker {
                 waker.wake();
+            }
+            if let Some(thread) = &*lock(&self.idle) {
+                thread.unpark();
             }
         }
     }

@@ -42,13 +42,17 @@ impl Listener {
         let mut workers = Vec::new();
         let mut runtimes = Vec::new();
         for _ in 0..threads.max(1) {
-            let parking = server.clone();
+            let hub = Arc::new(Hub::default());
+            let (parking, idle) = (server.clone(), hub.clone());
             let runtime = Builder::new_current_thread()
                 .enable_all()
-                .on_thread_park(move || parking.linger())
+                .on_thread_park(move || {
+                    if let Some(time) = parking.linger() {
+                        idle.linger(time);
+                    }
+                })
                 .max_blocking_threads(2)
                 .build()?;
-            let hub = Arc::new(Hub::default());
             workers.push(Worker {
                 handle: runtime.handle().clone(),
                 hub: hub.clone(),

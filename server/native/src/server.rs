@@ -19,8 +19,8 @@ use crate::statistics::Statistics;
 use crate::status::{self, Failure};
 
 /// Of the time after which callers are to try again.
-const LINGER_PART: u64 = 32;
-const MOST_LINGER_US: u64 = 1000;
+const LINGER_PART: u64 = 10;
+const MOST_LINGER_US: u64 = 4000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub enum Phase {
@@ -150,15 +150,13 @@ impl ServerShared {
         is_held
     }
 
-    /// Called by an I/O thread that has nothing to do: where calls are refused, it waits a moment, so that it reads and
-    /// answers several at once.
+    /// For how long an I/O thread that has nothing to do is to wait, so that it reads and answers several calls at once.
     ///
-    /// A call that is refused costs little but the system calls to read and to answer it. The moment is short beside the
-    /// time in which anybody could be answered.
-    pub fn linger(&self) {
-        if self.has_holds() {
-            std::thread::sleep(Duration::from_micros(self.linger_us.load(Ordering::Relaxed)));
-        }
+    /// A call that is refused costs little but the system calls to read and to answer it, and to find its way through
+    /// caches that others have used. The moment is short beside the time in which anybody could be answered.
+    pub fn linger(&self) -> Option<Duration> {
+        self.has_holds()
+            .then(|| Duration::from_micros(self.linger_us.load(Ordering::Relaxed)))
     }
 
     /// How many calls the application has not heard of, by what it said to be told; and whether there may be more.

@@ -13,8 +13,9 @@ _log = logging.getLogger(__name__)
 TRACE_TRAILER: Final = "shoal-trace-id"
 """The trailer of an INTERNAL that is our fault: the log has the same id beside what went wrong."""
 
-MOST_HELD_S: Final = 0.005
+MOST_HELD_S: Final = 0.02
 """For how long at most calls are refused because one like them was: whatever changes is noticed within it."""
+_OF_THE_WAIT: Final = 1 / 4
 
 
 class Failing(Protocol):
@@ -51,13 +52,14 @@ def hold(call: Call, error: Overloaded, whose: str) -> None:
     again, before_s = error.again, None
     if again is None:
         return
+    for_s = again.alike_s
     if error.bound is Bound.DEADLINE:
         if call.deadline_s is None:
             return  # its own deadline is the model's default, and others' are not
-        before_s = call.deadline_s + again.alike_s
-    for_s = MOST_HELD_S if before_s is not None else min(again.alike_s, MOST_HELD_S)
+        # Who comes later and has as much time passes; who has less would pass only if all went faster than foretold.
+        before_s, for_s = call.deadline_s + again.alike_s, again.retry_after_s * _OF_THE_WAIT
     status, text = status_of(error)
-    call.hold(whose, status, text, milliseconds(again.retry_after_s), before_s, for_s, again.counted)
+    call.hold(whose, status, text, milliseconds(again.retry_after_s), before_s, min(for_s, MOST_HELD_S), again.counted)
 
 
 def fail_by_bug(call: Failing, error: Exception) -> None:

@@ -126,7 +126,7 @@ class Call(Protocol):
         """Have calls like this one, which was refused, refused alike for ``for_s``; return whether that will be.
 
         A transport need not be able to. Like it are calls of the same method, model, version and caller with a message
-        that is no smaller and a deadline before ``before_s`` (None: with any or none), monotonic seconds. ``whose`` is
+        of the same size and a deadline before ``before_s`` (None: with any or none), monotonic seconds. ``whose`` is
         empty where callers are not told apart, ``connection`` where they are by that, or the key of the metadata that
         does it. Each is told to try again in about ``pushback_ms``, or never where that is negative. ``counted`` is
         called on the loop, now and then, with the number of those refused so since the last time.

@@ -1,7 +1,6 @@
 //! A connection over memory, against a client that is no part of what is tested.
 
 use super::*;
-use crate::hold::{self, Refusal, Whose};
 use crate::hub::{Distribution, Hub};
 use crate::options::Route;
 use crate::server::ServerShared;
@@ -112,11 +111,13 @@ async fn a_call_is_handed_over_and_its_answer_sent() {
     );
 }
 
-/// A plain request for a model called `m`.
-const PLAIN: &[u8] = b"\x0a\x01m\x2a\x03\x0a\x01x\x3a\x01\0";
-
+#[cfg(not(feature = "python"))]
 #[tokio::test]
 async fn calls_like_one_that_was_refused_are_refused_and_the_application_hears_of_their_number() {
+    use crate::hold::{self, Refusal, Whose};
+    // For a model called `m`.
+    const PLAIN: &[u8] = b"\x0a\x01m\x2a\x03\x0a\x01x\x3a\x01\0";
+
     let mut rig = rig(Limits::default()).await;
     let first = rig.call("/t/Hot", &[], PLAIN).await;
     let Event::Call(call, body) = rig.event().await else {
