@@ -46,8 +46,8 @@ _WEIGHTS: Final = (0.5, 0.45, 0.05)
 _WARM_UP_S: Final = 0.5
 _CALLERS: Final = 64
 _MOVED: Final = 1.20
-_ROWS: Final = 2
-"""Of a batch: whoever comes waits for the one that runs, and this model gains 2 % by larger ones."""
+_ROWS: Final = 1
+"""Of a batch: whoever comes waits for the one that runs, and this model gains next to nothing by larger ones."""
 _OPTIONS: Final = f"[batching]\nmax_rows = {_ROWS}\npriority_levels = {_LEVELS}\naging_ms = {_AGING_MS}\n"
 
 
@@ -254,7 +254,7 @@ def main() -> int:
     """Parse the command line, measure, print, and write the record if one is asked for; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m shoal_bench.fairness", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds over all loads (default 3)")
-    parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of each load (default 4)")
+    parser.add_argument("--seconds", type=float, default=8.0, metavar="S", help="of each load (default 8)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="keep all figures as JSON")
     given = parser.parse_args()
     if given.rounds < 1 or not given.seconds > 0:

@@ -21,6 +21,8 @@ use crate::status::{self, Failure};
 /// Of the time after which callers are to try again.
 const LINGER_PART: u64 = 10;
 const MOST_LINGER_US: u64 = 4000;
+/// The same where callers are told apart: who is not refused is not to wait for those who are.
+const MOST_LINGER_FOR_OTHERS_US: u64 = 500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub enum Phase {
@@ -143,8 +145,12 @@ impl ServerShared {
     /// Refuses calls like this one from now on, for a moment; false where that cannot be.
     pub fn hold(&self, call: &CallShared, body: &Body, whose: &Whose, refusal: Refusal) -> bool {
         let linger_us = refusal.pushback_ms.max(0).unsigned_abs() * 1000 / LINGER_PART;
+        let most_us = match whose {
+            Whose::All => MOST_LINGER_US,
+            Whose::Connection | Whose::Header(_) => MOST_LINGER_FOR_OTHERS_US,
+        };
         let mut holds = self.held();
-        self.linger_us.store(linger_us.min(MOST_LINGER_US), Ordering::Relaxed);
+        self.linger_us.store(linger_us.min(most_us), Ordering::Relaxed);
         let is_held = holds.put(&asked(call, body), whose, refusal, Instant::now());
         self.has_holds.store(!holds.is_empty(), Ordering::Relaxed);
         is_held
