@@ -7,7 +7,7 @@ from typing import Final
 
 from shoal_server.batching.alarm import Alarm
 from shoal_server.batching.backlog import Backlog
-from shoal_server.batching.burst import AtOnce, Burst
+from shoal_server.batching.burst import AT_A_TIME_S, AtOnce, Burst
 from shoal_server.batching.decision import Dispatch, TooLate, WakeAt
 from shoal_server.batching.execution import BatchExecution, Report, Runner
 from shoal_server.batching.executor import BatchExecutor
@@ -27,7 +27,6 @@ from shoal_server.events import BatchingStopped, Event, ExecutionAbandoned, Exec
 from shoal_server.options import AnswerOptions, BatchingOptions, FairnessOptions
 from shoal_server.tensors.spec import KnownForm
 
-AT_A_TIME_S: Final = 0.004  # for which quick batches may keep the loop from everything else
 HUNG_IN_A_ROW: Final = 3  # executions given up one after the other before the version counts as broken
 
 

@@ -8,7 +8,7 @@ fails nobody has been answered, so that the long way finds out who is at fault.
 
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from shoal_server.batching.decision import CloseReason
 from shoal_server.batching.execution import Control, Run, Runner
@@ -21,6 +21,9 @@ from shoal_server.clock import Clock
 from shoal_server.options import BatchingOptions
 from shoal_server.tensors.batch import as_array, blocks_of, pad_rows
 from shoal_server.tensors.spec import KnownForm
+
+AT_A_TIME_S: Final = 0.004
+"""For how long quick batches of one model may keep the loop from everything else."""
 
 
 class Burst(Protocol):
@@ -101,8 +104,9 @@ class AtOnce:
         """Answer as many of the requests, the first ones first, as may be answered at once; return how many."""
         most = self._most_rows // form.rows
         came_s = now = self._clock.monotonic()
+        until_s = came_s + AT_A_TIME_S
         start, count = 0, len(burst)
-        while start < count and most and self._slots.free:
+        while start < count and most and now < until_s and self._slots.free:
             batch = _Batch(runner, burst, form, start, min(start + most, count))
             if not self._executor.is_quick((self._origin, form.key), batch.rows):
                 break

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shoal_server.batching.burst import AT_A_TIME_S
 from shoal_server.batching.outcome import Outcome
 from shoal_server.errors import ExecutionFailed
 from shoal_server.lifecycle.definition import ModelDefinition
@@ -72,6 +73,20 @@ def test_more_than_a_batch_can_hold_are_several() -> None:
         assert (burst.batches, numbers_in(burst)) == ([3, 3, 1], [0, 1, 2, 3, 4, 5, 6])
 
     run_core(test, definition("m", batching=BatchingOptions(max_rows=7)), **QUICK)
+
+
+def test_many_batches_do_not_keep_the_loop() -> None:
+    async def test(core: Core) -> None:
+        await made_known(core)
+        asked, elements = asked_of(range(8))
+        burst = FakeBurst(elements)
+        assert core.service.infer_now(asked, burst) == 4, "two batches take more than the loop may be kept for"
+        assert (burst.batches, numbers_in(burst)) == ([2, 2], [0, 1, 2, 3])
+
+    def slow(core: Core, _definition: ModelDefinition, _version: int) -> FakeModel:
+        return FakeModel(script=lambda _run: core.loop.advance(AT_A_TIME_S * 0.6))
+
+    run_core(test, definition("m", batching=BatchingOptions(max_rows=2)), make=slow, **QUICK)
 
 
 def test_batches_are_padded_to_the_sizes_that_are_allowed() -> None:

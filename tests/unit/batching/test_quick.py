@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from shoal_server.batching.batcher import AT_A_TIME_S
+from shoal_server.batching.burst import AT_A_TIME_S
 from shoal_server.batching.execution import BatchExecution, Report, Run
 from shoal_server.batching.quick import MUCH_TOO_LONG_S, QUICK_S, SEEN, Quick, QuickExecutor
 from shoal_server.batching.ticket import Origin, Ticket
