@@ -81,3 +81,20 @@ def assert_same_or_refused(message: bytes) -> None:
         assert plain_reader().read(Call(message)) is None  # type: ignore[arg-type] # all that it looks at
         return
     assert_same(message)
+
+
+def test_what_is_kept_of_forms_is_bounded_in_bytes() -> None:
+    reader = plain_reader()
+
+    def form_of(number: int) -> object:
+        request = ModelInferRequest(model_name=str(number), raw_input_contents=[b""] * 30)
+        for _ in request.raw_input_contents:
+            request.inputs.add(shape=[1000] * 64)
+        plain = reader.read(Call(request.SerializeToString()))  # type: ignore[arg-type] # all that it looks at
+        assert plain is not None
+        return plain[0]
+
+    # A form of four kilobytes, all of them dimensions, is some seventy as objects of Python.
+    forms = [form_of(number) for number in range(1000)]
+    kept = [number for number in reversed(range(1000)) if form_of(number) is forms[number]]
+    assert 0 < len(kept) < 200

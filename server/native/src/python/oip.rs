@@ -14,8 +14,10 @@ use super::call::{bytes_of, Call};
 use crate::body::Body;
 use crate::oip;
 
-/// What is kept of forms seen before; a form is some hundred bytes.
+/// What is kept of forms seen before: so many, and so many bytes of their messages. As objects of Python they are up to
+/// twenty times as many bytes, where they are made of nothing but dimensions.
 const MOST_FORMS: usize = 4096;
+const MOST_KEPT_BYTES: usize = 1 << 19;
 /// A form with more than this is read anew each time, so that what is kept stays small.
 const MOST_FORM_BYTES: usize = 4096;
 
@@ -32,6 +34,8 @@ pub struct RequestReader {
 #[derive(Default)]
 struct Known {
     forms: HashMap<Box<[u8]>, Py<PyTuple>>,
+    /// Of all keys.
+    size_bytes: usize,
     key: Vec<u8>,
 }
 
@@ -126,7 +130,7 @@ impl RequestReader {
         let Ok(mut known) = self.known.try_lock() else {
             return read_form(py, message, pieces);
         };
-        let Known { forms, key } = &mut *known;
+        let Known { forms, size_bytes, key } = &mut *known;
         key.clear();
         let parts = [&pieces.model, &pieces.version]
             .into_iter()
@@ -144,9 +148,11 @@ impl RequestReader {
             return Ok(None);
         };
         if key.len() <= MOST_FORM_BYTES {
-            if forms.len() >= MOST_FORMS {
+            if forms.len() >= MOST_FORMS || *size_bytes + key.len() > MOST_KEPT_BYTES {
                 forms.clear();
+                *size_bytes = 0;
             }
+            *size_bytes += key.len();
             forms.insert(key.as_slice().into(), form.clone().unbind());
         }
         Ok(Some(form))
