@@ -125,6 +125,7 @@ class _Still:
     batching_reason = tuning_reason = "a benchmark"
     invariance = NOT_FOUND_OUT
     timings = ()
+    steady = True
 
     def __init__(self, signature: Signature, outputs: Sequence[Array]) -> None:
         self.signature = signature

@@ -35,6 +35,10 @@ class FailingRunner:
         return self.inner.tuning_reason
 
     @property
+    def steady(self) -> bool:
+        return self.inner.steady
+
+    @property
     def timings(self) -> Sequence[tuple[int, float]]:
         return self.inner.timings
 

@@ -108,6 +108,7 @@ class FakeModel:
         self.serial = next(self._serials) % SERIALS
         self.signature = signature(kind, lengths.edges, lengths.max_length) if lengths else signature(kind)
         self.batching_reason = "a fake"
+        self.steady = True
         self.invariance = NOT_FOUND_OUT
         self.tuning = Tuning(instances, 1)
         self.tuning_reason = "a fake"

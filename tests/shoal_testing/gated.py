@@ -43,6 +43,10 @@ class GatedRunner:
         return self.inner.tuning_reason
 
     @property
+    def steady(self) -> bool:
+        return self.inner.steady
+
+    @property
     def timings(self) -> Sequence[tuple[int, float]]:
         return self.inner.timings
 

@@ -80,7 +80,7 @@ class Batcher:
         if answers is not None and (answers.share_in_flight or answers.cache_bytes):
             self._sharer = Sharer(answers, self._backlog, clock, self.statistics, settled)
         self._at_once: AtOnce | None = None
-        if not (self._guarded or self._limit or self._sharer or fairness or options.delay_s):
+        if runner.steady and not (self._guarded or self._limit or self._sharer or fairness or options.delay_s):
             self._at_once = AtOnce(
                 origin, options, slots, self._slot_account, executor, clock, self.forecast, self.statistics, cpu_ns
             )
@@ -268,7 +268,7 @@ class Batcher:
         running = Running(work, dispatch, now, ends_s, pressed=bool(self._backlog))
         self._slots.take(self._slot_account)
         self._running.add(running)
-        report = self._executor.run_here(work)
+        report = self._executor.run_here(work) if self.runner.steady else None
         if report is not None:
             self._over(running, report)
             return True

@@ -67,6 +67,11 @@ class Runner(Protocol):
         """Rows (where lengths vary, padded cells) and seconds of runs before it served."""
         ...
 
+    @property
+    def steady(self) -> bool:
+        """Whether a run takes as long as those before it of the same shapes, whatever the values are."""
+        ...
+
     def run(self, inputs: Sequence[Array | None], control: Control) -> Sequence[Array]:
         """Compute; blocks the calling thread."""
         ...

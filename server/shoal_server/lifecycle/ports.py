@@ -121,6 +121,11 @@ class LoadedModel(Protocol):
         """
         ...
 
+    @property
+    def steady(self) -> bool:
+        """Whether a run takes as long as those before it of the same shapes, whatever the values are."""
+        ...
+
     def run(self, inputs: Sequence[Array | None], control: RunControl) -> Sequence[Array]:
         """Compute the outputs, in the signature's order, from the inputs in the signature's order.
 

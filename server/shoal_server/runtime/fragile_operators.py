@@ -1,4 +1,4 @@
-"""Operators that do not survive an empty tensor."""
+"""Operators that do not survive an empty tensor, and such as run others as often as the values of tensors say."""
 
 import os
 import re
@@ -38,6 +38,12 @@ _SIGNS: Final = {
 _FRAGILE: Final = re.compile(
     b"|".join(b"(?P<%b>%b)" % (name.encode(), b"|".join(map(re.escape, signs))) for name, signs in _SIGNS.items())
 )
+# ONNX Runtime's own write texts until they are over.
+_TURNING: Final = re.compile(
+    b"|".join(
+        re.escape(_text(4, name)) for name in ("Loop", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch")
+    )
+)
 
 
 def fragile_operator(path: Path) -> str | None:
@@ -54,6 +60,17 @@ def fragile_operator(path: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return found.lastgroup if found else None
+
+
+def turns(path: Path) -> bool:
+    """Whether the values of inputs may decide for how long a model runs; so it may where it cannot be read."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            pieces = Pieces(file)
+            spans = _spans(pieces, os.fstat(file.fileno()).st_size)
+            return any(_TURNING.search(pieces.between(*span)) for span in spans)
+    except (OSError, ValueError):
+        return True
 
 
 def _spans(model: Pieces, size_bytes: int) -> Iterator[tuple[int, int]]:

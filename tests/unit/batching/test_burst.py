@@ -171,6 +171,20 @@ def test_who_has_more_rows_than_a_batch_or_than_is_allowed_takes_the_long_way() 
     run_core(test, definition("m", batching=BatchingOptions(max_rows=3)), **QUICK)
 
 
+def test_a_model_that_may_turn_for_long_takes_the_long_way() -> None:
+    async def test(core: Core) -> None:
+        await made_known(core)
+        asked, elements = asked_of(range(3))
+        assert core.service.infer_now(asked, FakeBurst(elements)) == 0
+
+    def turning(_core: Core, _definition: ModelDefinition, _version: int) -> FakeModel:
+        model = FakeModel()
+        model.steady = False
+        return model
+
+    run_core(test, make=turning, **QUICK)
+
+
 def test_nobody_who_waits_is_passed_over_and_no_slot_is_used_twice() -> None:
     async def test(core: Core) -> None:
         await made_known(core)

@@ -22,6 +22,7 @@ class Roots:
     batching_reason = tuning_reason = ""
     invariance = NOT_FOUND_OUT
     timings = ()
+    steady = True
 
     def __init__(self, *, batched: bool = True, contagious: bool = False) -> None:
         spec = (TensorSpec("x", DataType.FP32, ("N",)),)

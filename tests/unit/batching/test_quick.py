@@ -171,3 +171,19 @@ def test_who_expires_while_a_quick_batch_runs_is_not_in_the_next() -> None:
         return FakeModel(script=lambda _run: core.loop.advance(1.0))
 
     run_core(test, definition("m", batching=BatchingOptions(max_rows=2)), make=slow, quick=lambda: True)
+
+
+def test_a_model_that_may_turn_for_long_never_runs_on_the_loop() -> None:
+    async def test(core: Core) -> None:
+        sent = core.offer(rows_of(1))
+        core.service.flush()
+        assert (sent.responder.answers, core.executor.submitted) == ([], 1)
+        await wait(1.0)
+        assert sent.answer.error is None
+
+    def turning(_core: Core, _definition: ModelDefinition, _version: int) -> FakeModel:
+        model = FakeModel()
+        model.steady = False
+        return model
+
+    run_core(test, make=turning, quick=lambda: True)

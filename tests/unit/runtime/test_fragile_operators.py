@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from shoal_server.runtime.fragile_operators import fragile_operator
+from shoal_server.runtime.fragile_operators import fragile_operator, turns
 from shoal_testing import models
 
 
@@ -64,3 +64,10 @@ def test_what_is_no_model_has_none(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert fragile_operator(path) is None
     assert fragile_operator(path.with_name("gone")) is None
+
+
+def test_whose_run_may_take_as_long_as_a_caller_says_is_known(path: Path) -> None:
+    for model, expected in ((models.endless(), True), (models.mlp(), False), (models.batch_dependent(), False)):
+        path.write_bytes(model)
+        assert turns(path) is expected
+    assert turns(path.with_name("none"))
