@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 _grpc_log = logging.getLogger("grpc._cython.cygrpc")
 
 _BUG: Final = "internal error"
+_LEAST_PENDING: Final = 10_000  # calls that wait to be taken before grpc cancels some
 _AGE_JITTER: Final = 1.1  # gRPC ends a connection at its age plus or minus a tenth, so that not all end at once
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -72,9 +73,9 @@ class GrpcioTransport:
                 ("grpc.max_metadata_size", options.max_metadata_bytes),
                 ("grpc.absolute_max_metadata_size", options.max_metadata_bytes),
                 # By default grpc cancels calls at random, with CANCELLED, once 1,000 wait to be taken: a burst on one
-                # connection. Whom to refuse, and with what, is for admission to say.
-                ("grpc.server.max_pending_requests", options.max_calls),
-                ("grpc.server.max_pending_requests_hard_limit", 2 * options.max_calls),
+                # connection. Whom to refuse, and with what, is for admission to say, however few it takes.
+                ("grpc.server.max_pending_requests", max(options.max_calls, _LEAST_PENDING)),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * max(options.max_calls, _LEAST_PENDING)),
                 # Otherwise a second server on the same port takes half of the first one's connections, silently.
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_permit_without_calls", 1),

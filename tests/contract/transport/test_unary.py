@@ -185,6 +185,13 @@ def test_metadata_above_the_limit_are_refused(channel: grpc.Channel) -> None:
     assert call(channel, "Echo", b"on") == b"on"
 
 
+def test_whom_a_small_limit_keeps_out_is_told_so(kind: str) -> None:
+    with listening(kind, max_calls=3) as served, grpc.insecure_channel(served.address) as channel:
+        method = unary(channel, "Echo")
+        codes = {future.code() for future in [method.future(b"", timeout=WAIT_S) for _ in range(500)]}
+        assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
 def test_calls_above_the_limit_are_refused_and_there_is_room_again(kind: str) -> None:
     with listening(kind, max_calls=3) as served, grpc.insecure_channel(served.address) as channel:
         method = unary(channel, "Hold")
