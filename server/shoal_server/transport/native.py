@@ -78,6 +78,8 @@ class NativeTransport:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._counting: asyncio.TimerHandle | None = None
+        self._all_counted = asyncio.Event()
+        self._all_counted.set()
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         # By the index that the crate knows a method by: hot ones first, then cold, then streams.
         self._cold: dict[int, Callable[[Call], Awaitable[None]]] = dict(
@@ -184,8 +186,7 @@ class NativeTransport:
             self._wire.abort()
             await self._stopped
         self._loop.remove_reader(self._wire.fileno())
-        if self._counting is not None:
-            self._counting.cancel()
+        await self._all_counted.wait()  # holds last for a moment
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -207,14 +208,17 @@ class NativeTransport:
         for what, whose, value in rest:
             self._on[what](whose, value)
         if self._counting is None and self._wire.has_holds():
+            self._all_counted.clear()
             self._counting = self._loop.call_later(_COUNT_EACH_S, self._count_refused)
 
     def _count_refused(self) -> None:
         """Tell of calls that were refused for others' sake, as long as there are any."""
         counts, more = self._wire.refused()
+        self._counting = self._loop.call_later(_COUNT_EACH_S, self._count_refused) if more else None
+        if not more:
+            self._all_counted.set()
         for counted, times in counts:
             counted(times)
-        self._counting = self._loop.call_later(_COUNT_EACH_S, self._count_refused) if more else None
 
     def _begin_cold(self, call: shoal_native.Call, route: int) -> None:
         call.on_cancel(self._begin(self._run_cold(call, self._cold[route])).cancel)

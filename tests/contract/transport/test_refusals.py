@@ -55,3 +55,11 @@ def test_what_is_no_plain_request_is_always_heard(served: Listening, channel: gr
     turns = bursts(channel, with_parameter.SerializeToString())
     assert [next(turns) for _ in range(3)][-1] == len(served.service.refused)
     assert not any(served.service.refused)
+
+
+def test_who_was_refused_last_is_counted_where_the_listener_stops(served: Listening, channel: grpc.Channel) -> None:
+    service = served.service
+    turns = bursts(channel, request())
+    sent = [next(turns) for _ in range(10)][-1]
+    served.stop(WAIT_S).result(WAIT_S)
+    assert len(service.refused) + sum(service.counted) == sent
