@@ -29,7 +29,7 @@ import shoal_native
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_bench.convolutional import CHANNELS, NAME, PIXELS, save_network
 from shoal_bench.native_echo import METHOD
-from shoal_bench.process import MeasuredProcess, running
+from shoal_bench.process import SERVE, MeasuredProcess, running
 from shoal_bench.record import machine
 
 TARGET: Final = 0.97
@@ -203,7 +203,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch, NAME, "1", "model.onnx")
         save_network(model)
-        serve = ("-m", "shoal_server", "serve", scratch, "--address", "127.0.0.1:0", "--log-level", "warning")
+        serve = (*SERVE, scratch, "--address", "127.0.0.1:0", "--log-level", "warning")
         async with running(*serve) as server:
             tuning = await _tuning(server)
             _say(f"the server chose {tuning}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_bench.load import Load, closed_loop
-from shoal_bench.process import MeasuredProcess, running
+from shoal_bench.process import SERVE, MeasuredProcess, running
 from shoal_bench.tiny import NAME, write_tiny
 
 _SERVICE: Final = "/inference.GRPCInferenceService"
@@ -54,7 +54,7 @@ async def measure(options: Options, progress: Callable[[str], None]) -> list[Rou
     """Run the servers, and the rounds against them; ``progress`` is told of each round."""
     with tempfile.TemporaryDirectory() as scratch:
         write_tiny(Path(scratch))
-        async with running("-m", "shoal_server", "serve", scratch, "--address", "127.0.0.1:0") as server:
+        async with running(*SERVE, scratch, "--address", "127.0.0.1:0") as server:
             channel = grpc.aio.insecure_channel(server.address)
             question = await question_for(channel)
             answer = await _method(channel, "ModelInfer")(question)

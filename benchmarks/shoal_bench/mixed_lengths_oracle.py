@@ -34,7 +34,7 @@ import uvloop
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_bench.load import closed_loop
-from shoal_bench.process import MeasuredProcess, running
+from shoal_bench.process import SERVE, MeasuredProcess, running
 from shoal_bench.record import machine
 from shoal_bench.transformer import LAYERS, LONGEST, NAME, VOCABULARY, WIDTH, transformer
 
@@ -224,7 +224,7 @@ async def measure(options: Options, progress: Callable[[str], None]) -> list[Rou
         oracle = await asyncio.to_thread(Oracle, file, texts)
         progress(f"{len(texts)} texts of {sum(lengths) / len(lengths):.0f} ids; the oracle takes {oracle.cells} cells")
         async with (
-            running("-m", "shoal_server", "serve", str(models), "--address", "127.0.0.1:0") as server,
+            running(*SERVE, str(models), "--address", "127.0.0.1:0") as server,
             grpc.aio.insecure_channel(server.address) as channel,
         ):
             served = {name: Served(name, server, channel, oracle) for name in (NAME, _EQUAL)}

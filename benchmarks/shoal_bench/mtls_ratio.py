@@ -18,7 +18,7 @@ import grpc
 import grpc.aio
 
 from shoal_bench.echo_ratio import Options, Side, measure_side, question_for
-from shoal_bench.process import running
+from shoal_bench.process import SERVE, running
 from shoal_bench.record import machine
 from shoal_bench.tiny import write_tiny
 
@@ -48,7 +48,7 @@ async def measure(options: Options, server_flags: Sequence[str], progress: Calla
         )
         if await made.wait():
             raise RuntimeError("`shoal certs dev` failed")
-        serve = ("-m", "shoal_server", "serve", str(folder / "models"), "--address", "127.0.0.1:0", *server_flags)
+        serve = (*SERVE, str(folder / "models"), "--address", "127.0.0.1:0", *server_flags)
         own = {"--tls-certificate": "server.pem", "--tls-key": "server.key", "--tls-client-ca": "ca.pem"}
         tls = [f"{flag}={folder / name}" for flag, name in own.items()]
         ca, key, certificate = ((folder / name).read_bytes() for name in ("ca.pem", "caller.key", "caller.pem"))

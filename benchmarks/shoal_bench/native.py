@@ -29,7 +29,7 @@ from cryptography.x509.oid import NameOID
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_bench.native_echo import METHOD
-from shoal_bench.process import MeasuredProcess, running
+from shoal_bench.process import SERVE, MeasuredProcess, running
 from shoal_bench.record import machine
 from shoal_bench.tiny import NAME, WIDTHS, write_tiny
 from shoal_bench.wide import NAME as WIDE
@@ -136,7 +136,7 @@ async def measure(rounds: int, seconds: float) -> list[dict[str, Side]]:
         write_wide(models, _LARGE)
         secrets.mkdir()
         tls = _certificates(secrets)
-        serve = ("-m", "shoal_server", "serve", str(models), "--address", "127.0.0.1:0", "--transport")
+        serve = (*SERVE, str(models), "--address", "127.0.0.1:0", "--transport")
         echo = ("-m", "shoal_bench.native_echo", str(_ANSWER_BYTES))
         async with AsyncExitStack() as stack:
             sides = {

@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+SERVE: Final = ("-m", "shoal_server", "serve", "--config", os.devnull)
+"""Python's arguments for Shoal's server; a `shoal.toml` of the working directory is about another server."""
+
 _READY_LIMIT_S: Final = 60.0
 _ADDRESS: Final = re.compile(r"ready on (127\.0\.0\.1:\d+)")
 

@@ -32,7 +32,7 @@ from onnx import TensorProto, helper
 
 from shoal.admin import admin_pb2
 from shoal.inference import grpc_service_pb2 as pb
-from shoal_bench.process import running
+from shoal_bench.process import SERVE, running
 from shoal_bench.record import machine
 from shoal_bench.tiny import NAME, WIDTHS, write_tiny
 
@@ -145,7 +145,7 @@ async def measure(options: Options, progress: Callable[[str], None]) -> list[Rou
     with tempfile.TemporaryDirectory() as scratch:
         models = Path(scratch, "models")
         write_tiny(models)
-        async with running("-m", "shoal_server", "serve", str(models), "--address", "127.0.0.1:0") as server:
+        async with running(*SERVE, str(models), "--address", "127.0.0.1:0") as server:
             # Only now, so that the server does not load it at its start.
             write_big(models / _BIG, options.size_mb)
             async with grpc.aio.insecure_channel(server.address) as channel:

@@ -25,7 +25,7 @@ import numpy as np
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_bench.load import Load, closed_loop
-from shoal_bench.process import MeasuredProcess, running
+from shoal_bench.process import SERVE, MeasuredProcess, running
 from shoal_bench.record import machine
 from shoal_bench.tiny import NAME, WIDTHS, write_tiny
 
@@ -70,7 +70,7 @@ async def measure(options: Options, progress: Callable[[str], None]) -> list[Rou
     """Run the servers and a collector, and the rounds against them; ``progress`` is told of each round."""
     with tempfile.TemporaryDirectory() as scratch:
         write_tiny(Path(scratch))
-        serve = ("-m", "shoal_server", "serve", scratch, "--address", "127.0.0.1:0", "--log-level", "warning")
+        serve = (*SERVE, scratch, "--address", "127.0.0.1:0", "--log-level", "warning")
         async with running("-m", "shoal_bench.echo", "0") as collector:
             on = (
                 *serve,

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
+from shoal_bench.process import SERVE
+
 _READY_LIMIT_S: Final = 60.0
 _END_LIMIT_S: Final = 10.0
 _ADDRESS: Final = re.compile(r"ready on (127\.0\.0\.1:\d+)")
@@ -153,7 +155,7 @@ def own_server(models: Path, *flags: str) -> Iterator[tuple[StartedProcess, str]
     Raises:
         ServerFailed: it ended before it was ready, or was not ready in time.
     """
-    command: list[str | Path] = [sys.executable, "-m", "shoal_server", "serve", models, "--address", "127.0.0.1:0"]
+    command: list[str | Path] = [sys.executable, *SERVE, models, "--address", "127.0.0.1:0"]
     command += flags
     with started(command) as server:
         yield server, server.ready_address()

@@ -1,6 +1,7 @@
 """`shoal serve` as a process of its own, from its `ready` line to its exit code."""
 
 import asyncio
+import os
 import re
 import signal
 import sys
@@ -53,6 +54,7 @@ async def serving(folder: Path) -> AsyncIterator[ServerProcess]:
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "shoal_server", "serve", str(folder)),
+        *("--config", os.devnull),  # a `shoal.toml` of the working directory is about another server
         *("--address", "127.0.0.1:0", "--log-level", "warning", "--batching-delay-ms", str(_DELAY_MS)),
         stdout=asyncio.subprocess.PIPE,
     )

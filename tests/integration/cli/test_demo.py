@@ -27,6 +27,8 @@ def test_the_demo_answers_as_scikit_learn_does_and_ends_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    settings = tmp_path / "shoal.toml"
+    settings.write_text("colour = 'red'")  # of whatever is served from here otherwise
     code = demo.main(["--rounds", "2"])
     out, err = capsys.readouterr()
     assert code == 0, err
@@ -36,14 +38,14 @@ def test_the_demo_answers_as_scikit_learn_does_and_ends_well(
         assert f"\n{name}: " in out, "its batch sizes"
     assert "answers per second" in out
     assert "left with exit code 0" in out
-    assert not list(tmp_path.iterdir()), "it leaves nothing behind"
+    assert list(tmp_path.iterdir()) == [settings], "it leaves nothing behind"
 
 
 def test_a_server_that_does_not_come_up_fails_the_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "shoal.toml").write_text("colour = 'red'")
+    monkeypatch.setenv("SHOAL_COLOUR", "red")
     assert demo.main(["models"]) == 1
     assert "the demo failed: the server ended with exit code 2 before it was ready" in capsys.readouterr().err
 
