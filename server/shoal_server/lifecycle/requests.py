@@ -45,7 +45,12 @@ class Request(ABC):
         return 0
 
     def __str__(self) -> str:
-        return f"{self.kind} to version {self.about}" if self.about else self.kind
+        return f"{self.kind} {self._preposition} version {self.about}" if self.about else self.kind
+
+    @property
+    def _preposition(self) -> str:
+        """What goes between what it is called and the version that it names."""
+        return "to"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,10 @@ class Load(_OfVersion):
         """What it is called."""
         return "load"
 
+    @property
+    def _preposition(self) -> str:
+        return "of"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unload(_OfVersion):
@@ -105,6 +114,10 @@ class Unload(_OfVersion):
     def kind(self) -> str:
         """What it is called."""
         return "unload"
+
+    @property
+    def _preposition(self) -> str:
+        return "of"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

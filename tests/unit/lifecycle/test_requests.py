@@ -38,8 +38,8 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(ask: Callable[[], Request]
     ("request_", "words"),
     [
         (Swap(model="m", version=2, keep_warm_s=864_000.0), "swap to version 2"),
-        (Load(model="m", version=3), "load to version 3"),
-        (Unload(model="m", version=4), "unload to version 4"),
+        (Load(model="m", version=3), "load of version 3"),
+        (Unload(model="m", version=4), "unload of version 4"),
         (Rollback(model="m", key="k" * 128), "rollback"),
         (SetLabel(model="m", label="x" * 63, version=1), "label to version 1"),
         (SetLabel(model="m", label="blue", version=0), "label"),
