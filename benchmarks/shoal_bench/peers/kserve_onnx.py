@@ -1,6 +1,7 @@
 """The KServe SDK's side: `python kserve_onnx.py NAME=MODEL.onnx ... --grpc-port N --http-port N`."""
 
 import argparse
+import logging
 
 import onnxruntime as ort
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--http-port", type=int, default=8080)
     given = parser.parse_args()
     server = ModelServer(http_port=given.http_port, grpc_port=given.grpc_port, enable_latency_logging=False)
+    logging.getLogger("kserve").setLevel(logging.WARNING)  # it has been set to INFO, which is a line for each call
     server.start([OnnxModel(*model.split("=", 1)) for model in given.models])
 
 
