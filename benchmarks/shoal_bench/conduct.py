@@ -103,8 +103,12 @@ class Conductor:
         """Run one load with the scenario's requests, for at most so many windows (None: the scenario's limit).
 
         Each call has at least ``least_timeout_s`` seconds.
+
+        Raises:
+            ScenarioError: it is a trace of which the warm-up leaves nothing.
         """
         measuring = self._scenario.measuring
+        see_that_it_outlasts(load, measuring.warm_up_s)
         timeout_s = max(measuring.timeout_s, least_timeout_s)
         if windows is None:
             last_s = min(measuring.limit_s, _end_s(load) - measuring.warm_up_s)
@@ -176,6 +180,19 @@ def rescaled(load: Load, rate: float) -> Arrivals:
         return at_rate(load, rate)
     except ValueError as error:
         raise ScenarioError(str(error)) from error
+
+
+def see_that_it_outlasts(load: Load, warm_up_s: float) -> None:
+    """Refuse a trace that has ended before the first window begins.
+
+    Raises:
+        ScenarioError: it has.
+    """
+    if _end_s(load) < warm_up_s:
+        raise ScenarioError(
+            f"the trace lasts {_end_s(load):.4g} s, less than the warm-up of {warm_up_s:g} s: nothing would be "
+            "measured; --warm-up-s makes that shorter"
+        )
 
 
 def _end_s(load: Load) -> float:

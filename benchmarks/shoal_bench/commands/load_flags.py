@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from shoal_bench.commands.tls_flags import add_tls_flags, tls_of
-from shoal_bench.conduct import Conductor, rescaled
+from shoal_bench.conduct import Conductor, rescaled, see_that_it_outlasts
 from shoal_bench.engines import engine_for, engine_named
 from shoal_bench.order import Closed
 from shoal_bench.payloads import Array
@@ -91,6 +91,7 @@ def scenario_of(given: argparse.Namespace) -> Scenario:
         raise ScenarioError(str(error)) from error
     if given.speed is not None and given.trace is None:
         raise ScenarioError("--speed is for a --trace")
+    see_that_it_outlasts(scenario.load, scenario.measuring.warm_up_s)  # before anything is started
     return scenario if given.model is None else scenario.for_model(given.model)
 
 

@@ -39,7 +39,15 @@ def test_a_rate_that_is_given_needs_no_capacity() -> None:
 
 def test_a_trace_is_played_as_fast_as_asked(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("0\n1\n")
-    assert scenario_of(parsed("steady", "--trace", str(tmp_path / "t"), "--speed", "4")).load == Trace((0, 1), 4)
+    flags = ["--trace", str(tmp_path / "t"), "--speed", "4", "--warm-up-s", "0.1"]
+    assert scenario_of(parsed("steady", *flags)).load == Trace((0, 1), 4)
+
+
+def test_a_trace_that_ends_in_the_warm_up_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("0\n7\n")
+    assert scenario_of(parsed("steady", "--trace", str(tmp_path / "t"))).load == Trace((0, 7))
+    with pytest.raises(ScenarioError, match=r"the trace lasts 1\.75 s, less than the warm-up of 2 s"):
+        scenario_of(parsed("steady", "--trace", str(tmp_path / "t"), "--speed", "4"))
 
 
 @pytest.mark.parametrize(
