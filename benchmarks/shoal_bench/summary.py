@@ -7,7 +7,7 @@ from shoal_bench.arrivals import mean_rate
 from shoal_bench.compare import Change
 from shoal_bench.conduct import Conducted
 from shoal_bench.histogram import Durations
-from shoal_bench.order import Closed
+from shoal_bench.order import Closed, Load
 from shoal_bench.result import Ended, Run, Window
 from shoal_bench.stability import spread
 from shoal_bench.tally import OK, Tally
@@ -49,7 +49,7 @@ def run_lines(conducted: Conducted) -> list[str]:
     lines += [
         f"throughput  {at_least}{measured.throughput:.1f}/s OK{offered}",
         f"goodput     {at_least}{measured.goodput:.1f}/s OK within {scenario.measuring.in_time_ms:g} ms",
-        "latency     " + _percentiles(everything.latencies) + ", from the intended send time",
+        "latency     " + _percentiles(everything.latencies) + _since(scenario.load),
         *(f"  {model:10}{_percentiles(latencies)}" for model, latencies in sorted(everything.by_model.items())),
         "statuses    " + ", ".join(f"{name} {times}" for name, times in everything.statuses.most_common()),
         *(f"  {status}: {text}" for status, text in everything.samples.items() if text),
@@ -85,9 +85,9 @@ def change_lines(changes: Sequence[Change]) -> list[str]:
     """Return a table of a comparison."""
     width = max([6, *(len(change.metric) for change in changes)])
     return [
-        f"{'metric':{width}}{'before':>12}{'after':>12}{'change':>9}{'noise':>8}  verdict",
+        f"{'metric':{width}}{'before':>12}{'after':>12}{'change':>10}{'noise':>10}  verdict",
         *(
-            f"{one.metric:{width}}{one.before:12.4g}{one.after:12.4g}{one.change:+9.1%}{one.noise:8.1%}"
+            f"{one.metric:{width}}{one.before:12.4g}{one.after:12.4g} {one.change:+9.1%} {one.noise:9.1%}"
             f"  {one.verdict.value}"
             for one in changes
         ),
@@ -110,6 +110,11 @@ def _percentiles(latencies: Durations) -> str:
         return "no call succeeded"
     shares = ", ".join(f"p{share * 100:g} {latencies.percentile_s(share) * 1e3:.2f}" for share in _PERCENTILES)
     return f"{shares}, max {latencies.max_s * 1e3:.2f} ms"
+
+
+def _since(load: Load) -> str:
+    """Return from when on latencies count; a closed loop has no schedule."""
+    return ", from when it was sent" if isinstance(load, Closed) else ", from the intended send time"
 
 
 def _ms(tally: Tally, share: float) -> str:

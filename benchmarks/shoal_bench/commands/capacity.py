@@ -109,17 +109,19 @@ def _search(given: argparse.Namespace, conductor: Conductor, scenario: Scenario,
         )
         search.learn(outcome)
     searched.found.append(step)
-    say(found_line(step, given.p99_ms))
+    say(found_line(step, given.p99_ms, conductor.engine))
 
 
-def found_line(found: Found, p99_ms: float) -> str:
-    """Return what a search found, in words."""
+def found_line(found: Found, p99_ms: float, engine: str) -> str:
+    """Return what a search with a load generator of that name found, in words."""
     if found.rate is None:
         return f"no rate from 1/s on holds p99 <= {p99_ms:g} ms"
     if found.at_least:
+        # The native one is a single thread, whatever --processes says.
+        more = "more --processes or another --engine" if engine == "python" else "a machine of the generator's own"
         return (
             f"capacity >= {found.rate:.1f}/s at p99 <= {p99_ms:g} ms. THE LOAD GENERATOR WAS THE LIMIT, NOT THE "
-            "SERVER: more --processes or another --engine would show more"
+            f"SERVER: {more} would show more"
         )
     return f"capacity {found.rate:.1f}/s at p99 <= {p99_ms:g} ms"
 

@@ -58,7 +58,9 @@ def test_closed_loops_and_recorded_traces_are_played(
     (tmp_path / "trace.txt").write_text("\n".join(f"{number / 100}" for number in range(120)))
     np.savez(tmp_path / "x.npz", x=np.ones((3, 4), np.float32))
     assert run(["run", "steady", "--target", address, *load, *QUICK, "--input", "x.npz"]) == 0
-    assert "statuses    OK" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "statuses    OK" in out
+    assert ("from the intended send time" in out) == (load[0] == "--trace"), "a closed loop intends no time"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from shoal_bench.commands.compare import warnings
 from shoal_bench.compare import Verdict, compare
+from shoal_bench.summary import change_lines
 
 VALUES = st.lists(st.floats(0.1, 1e6), min_size=1, max_size=8)
 
@@ -69,3 +70,9 @@ def test_what_makes_records_hard_to_compare_is_said() -> None:
         "B is partial",
         "B was measured while 9.0 processes wanted the 4 CPUs",
     ]
+
+
+def test_the_columns_of_a_comparison_stay_apart() -> None:
+    changes = compare({"codec/p99_ms": [1.0, 100.0, 99999.9]}, {"codec/p99_ms": [900.0, 1234567.8, 9e9]})
+    assert change_lines(changes)[1].split(maxsplit=5)[5] == "within the noise"
+    assert change_lines(changes)[0].split()[5] == "verdict"

@@ -184,4 +184,9 @@ def test_an_engine_that_is_none_is_refused(name: str, words: str) -> None:
     ],
 )
 def test_a_search_says_whose_limit_it_found(found: Found, words: str) -> None:
-    assert found_line(found, 20).startswith(words)
+    assert found_line(found, 20, "python").startswith(words)
+
+
+@pytest.mark.parametrize(("engine", "hint"), [("python", "more --processes"), ("native", "a machine of")])
+def test_what_would_show_more_is_something_that_the_generator_heeds(engine: str, hint: str) -> None:
+    assert f"SERVER: {hint}" in found_line(Found(100.0, at_least=True), 20, engine)
