@@ -110,10 +110,13 @@ lock: $(BOOTSTRAPPED)  ## refresh requirements.lock to the newest versions that 
 
 # --- Serving --------------------------------------------------------------------------------------------------------
 
-# Moved into place whole, so that training that was interrupted starts again.
-models: | $(READY)
+.PHONY: models
+models: models/digits  ## train the demo models into models/, beside what else is there
+
+# Each file is written whole, where it is not there yet; digits are the last.
+models/digits: | $(READY)
 	@echo "training the demo models into models/"
-	@rm -rf models.new && $(BIN)/python -m shoal_server.demo.models models.new && mv models.new models
+	@$(BIN)/python -m shoal_server.demo.models models
 
 .PHONY: serve
 serve: models $(NATIVE)  ## train the demo models and serve them (SERVE_ARGS="--address 127.0.0.1:9001")
@@ -253,5 +256,5 @@ test-lowest: .venv-lowest/.ready  ## unit and integration tests on the oldest ve
 
 .PHONY: clean
 clean:  ## remove everything that make and the tools have written
-	rm -rf .venv .venv-lowest models models.new build dist server/native/target .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-lowest models build dist server/native/target .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find proto server client benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
