@@ -73,7 +73,12 @@ class InferenceHandler:
         """Have the requests answered at once, and admit those that cannot be."""
         form = burst.form
         asked = Asked(*form, burst.sizes)
-        answered = self._service.infer_now(asked, CallBurst(burst, self._encoder, asked.outputs))
+        try:
+            answered = self._service.infer_now(asked, CallBurst(burst, self._encoder, asked.outputs))
+        except Exception as error:  # noqa: BLE001 - a bug of ours fails this burst and no other call
+            for call, *_ in burst.requests(0):
+                fail_by_bug(call, error)  # which does nothing to those that are answered
+            return
         if answered == len(burst):
             return
         for call, own, data, size_bytes in burst.requests(answered):
