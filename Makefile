@@ -256,5 +256,7 @@ test-lowest: .venv-lowest/.ready  ## unit and integration tests on the oldest ve
 
 .PHONY: clean
 clean:  ## remove everything that make and the tools have written
-	rm -rf .venv .venv-lowest models build dist server/native/target .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf models/breast_cancer models/digits
+	@rmdir models 2>/dev/null || true  # what else is in there is not ours
+	rm -rf .venv .venv-lowest build dist server/native/target .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find proto server client benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
