@@ -58,11 +58,7 @@ class Gate:
         if self._closed:
             self.refused_draining += 1
             raise Unavailable("the server is draining")
-        if self.requests and (
-            self.requests >= options.max_requests
-            or self.rows + rows > options.max_rows
-            or self.size_bytes + size_bytes > options.max_bytes
-        ):
+        if self.requests and not self._fits(1, rows, size_bytes):
             bound = self._exceeded(rows)
             self.refusals[bound] += 1
             raise Overloaded(
@@ -87,14 +83,7 @@ class Gate:
 
     def has_room(self, requests: int, rows: int, size_bytes: int) -> bool:
         """Whether so many would be let in, and none of them for being alone; callers have no quotas here."""
-        options = self._options
-        return not (
-            self._closed
-            or self._callers is not None
-            or self.requests + requests > options.max_requests
-            or self.rows + rows > options.max_rows
-            or self.size_bytes + size_bytes > options.max_bytes
-        )
+        return not self._closed and self._callers is None and self._fits(requests, rows, size_bytes)
 
     def refused_again(self, bound: Bound, times: int) -> None:
         """So many were refused for the same reason as one before them."""
@@ -141,6 +130,14 @@ class Gate:
     def statistics(self) -> GateStatistics:
         """Return what is inside now."""
         return GateStatistics(self.requests, self.rows, self.size_bytes, sum(self.refusals.values()))
+
+    def _fits(self, requests: int, rows: int, size_bytes: int) -> bool:
+        options = self._options
+        return (
+            self.requests + requests <= options.max_requests
+            and self.rows + rows <= options.max_rows
+            and self.size_bytes + size_bytes <= options.max_bytes
+        )
 
     def _exceeded(self, rows: int) -> Bound:
         """Return the first bound that keeps a request of so many rows out; one does."""
