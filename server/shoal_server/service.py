@@ -131,7 +131,8 @@ class InferenceService:
         form = signature.joinable(inputs, sizes_bytes)
         if form is None or 0 < batcher.options.rows_limit < form.rows:
             return 0
-        if not self._gate.has_room(len(burst), len(burst) * form.rows, burst.size_bytes):
+        count = len(burst)
+        if not self._gate.has_room(count, count * form.rows, burst.size_bytes):
             return 0
         return batcher.run_now(burst, form)
 

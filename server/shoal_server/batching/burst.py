@@ -8,7 +8,7 @@ fails nobody has been answered, so that the long way finds out who is at fault.
 
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from shoal_server.batching.decision import CloseReason
 from shoal_server.batching.execution import Control, Run, Runner
@@ -21,6 +21,9 @@ from shoal_server.clock import Clock
 from shoal_server.options import BatchingOptions
 from shoal_server.tensors.batch import as_array, blocks_of, pad_rows
 from shoal_server.tensors.spec import KnownForm
+
+_FULL: Final = CloseReason.FULL  # looked up once, not for each batch
+_SLOT_FREE: Final = CloseReason.SLOT_FREE
 
 AT_A_TIME_S: Final = 0.004
 """For how long quick batches of one model may keep the loop from everything else."""
@@ -55,24 +58,6 @@ class Burst(Protocol):
         ...
 
 
-class _Batch(NamedTuple):
-    """Those from ``start`` to ``stop``."""
-
-    runner: Runner
-    burst: Burst
-    form: KnownForm
-    start: int
-    stop: int
-
-    @property
-    def requests(self) -> int:
-        return self.stop - self.start
-
-    @property
-    def rows(self) -> int:
-        return (self.stop - self.start) * self.form.rows
-
-
 class AtOnce:
     """Answers bursts for one model version. Loop only."""
 
@@ -103,52 +88,42 @@ class AtOnce:
     def run(self, runner: Runner, burst: Burst, form: KnownForm) -> int:
         """Answer as many of the requests, the first ones first, as may be answered at once; return how many."""
         most = self._most_rows // form.rows
+        known = (self._origin, form.key)
+        executor, forecast = self._executor, self._forecast
         came_s = now = self._clock.monotonic()
         until_s = came_s + AT_A_TIME_S
         start, count = 0, len(burst)
         while start < count and most and now < until_s and self._slots.free:
-            batch = _Batch(runner, burst, form, start, min(start + most, count))
-            if not self._executor.is_quick((self._origin, form.key), batch.rows):
+            stop = min(start + most, count)
+            rows = (stop - start) * form.rows
+            if not executor.is_quick(known, rows):
                 break
-            if burst.earliest_s <= now + self._forecast.safe_execution_s(now, batch.rows):
+            if burst.earliest_s <= now + forecast.safe_execution_s(now, rows):
                 break
-            run = self._in_a_slot(batch, now)
+            try:
+                run = self._run(runner, burst, form, start, stop)
+            except Exception:  # noqa: BLE001 - what a runtime may raise is not ours to enumerate; the long way tells of it
+                run = None
+            dispatched_s, now = now, self._clock.monotonic()
+            took_s = now - dispatched_s
+            # Nobody could have asked for the slot meanwhile: it was free, and the loop was here.
+            self._slots.charge(self._account, took_s)
+            forecast.drained(now, rows, pressed=stop < count)
             if run is None:
                 break
-            dispatched_s, now = now, self._clock.monotonic()
-            self._note(batch, run, now - dispatched_s, now)
-            self._statistics.executed_at_once(run, batch.requests, came_s, dispatched_s, now)
-            start = batch.stop
+            executor.learn(known, rows, run.cpu_ns / 1e9)
+            forecast.observe(now, rows, took_s)
+            self._statistics.dispatched(rows, _FULL if rows >= self._most_rows else _SLOT_FREE)
+            self._statistics.executed_at_once(run, stop - start, came_s, dispatched_s, now)
+            start = stop
         return start
 
-    def _in_a_slot(self, batch: _Batch, now: float) -> Run | None:
-        """Answer those of the batch; return None where that failed and nobody was answered."""
-        forecast, slots = self._forecast, self._slots
-        foreseen_s = forecast.started(now, batch.rows)
-        slots.take(self._account)
-        try:
-            return self._run(batch)
-        except Exception:  # noqa: BLE001 - what a runtime may raise is not ours to enumerate; the long way tells of it
-            return None
-        finally:
-            ended_s = self._clock.monotonic()
-            forecast.ended(ended_s, foreseen_s, batch.rows, pressed=batch.stop < len(batch.burst))
-            slots.give_back(self._account, ended_s - now)
-
-    def _note(self, batch: _Batch, run: Run, took_s: float, now: float) -> None:
-        """Have everybody learn from a batch that is over."""
-        rows = batch.rows
-        self._executor.learn((self._origin, batch.form.key), rows, run.cpu_ns / 1e9)
-        self._forecast.observe(now, rows, took_s)
-        reason = CloseReason.FULL if rows >= self._most_rows else CloseReason.SLOT_FREE
-        self._statistics.dispatched(rows, reason)
-
-    def _run(self, batch: _Batch) -> Run:
-        runner, burst, form, start, stop = batch
-        signature = runner.signature
-        rows = batch.rows
-        padded = self._options.padded(rows)
+    def _run(self, runner: Runner, burst: Burst, form: KnownForm, start: int, stop: int) -> Run:
+        """Answer those from ``start`` to ``stop`` by one batch; where it raises, nobody was answered."""
         began, began_cpu = perf_counter_ns(), self._cpu_ns()
+        signature = runner.signature
+        rows = (stop - start) * form.rows
+        padded = self._options.padded(rows)
         inputs = []
         for number, (spec, shape) in enumerate(zip(signature.inputs, form.shapes, strict=True)):
             array = as_array(spec, (rows, *shape[1:]), burst.elements(number, start, stop))

@@ -50,6 +50,8 @@ class CloseReason(Enum):
     LENGTHS = "lengths"  # one more would have cost more padding than a batch of its own costs
     ALONE = "alone"
 
+    __hash__ = object.__hash__  # members are themselves alone; Enum's own takes a call of Python for each batch
+
 
 class Dispatch(NamedTuple, Generic[E]):
     """Run these now, as one batch of ``rows`` rows, and where lengths vary, of ``cells`` padded cells."""

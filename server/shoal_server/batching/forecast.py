@@ -86,6 +86,10 @@ class Forecast:
     def ended(self, now: float, token: float, rows: int, *, pressed: bool) -> None:
         """Note that a batch left its slot; ``pressed`` says that more waited than it could take when it started."""
         self._ends.remove(token)
+        self.drained(now, rows, pressed=pressed)
+
+    def drained(self, now: float, rows: int, *, pressed: bool) -> None:
+        """Note that so many rows left the line, as one batch; ``pressed`` as for ``ended``."""
         if not pressed:
             self._last_end_s = None
             return

@@ -58,7 +58,7 @@ class Slots:
         self.free += 1
         assert self.free <= self.total, "a slot is given back once"
         account.running -= 1
-        account.used_s = min(account.used_s + used_s, max(self._served_s + MOST_OWED_S, account.used_s))
+        self._add(account, used_s)
         for _ in range(len(self._waiting)):
             if not self.free or not self._waiting:
                 break
@@ -67,6 +67,12 @@ class Slots:
             next_one.called = True
             next_one.waiter()
             next_one.called = False
+
+    def charge(self, account: Account, used_s: float) -> None:
+        """Count a use of a free slot that began and ended while nobody could have asked for one."""
+        self._wake(account)
+        self._served_s = max(self._served_s, account.used_s)
+        self._add(account, used_s)
 
     def wait(self, account: Account) -> None:
         """Ask to be called when a slot is free; asking twice is asking once."""
@@ -78,6 +84,9 @@ class Slots:
     def forget(self, account: Account) -> None:
         """Wait no longer."""
         self._waiting.pop(account, None)
+
+    def _add(self, account: Account, used_s: float) -> None:
+        account.used_s = min(account.used_s + used_s, max(self._served_s + MOST_OWED_S, account.used_s))
 
     def _wake(self, account: Account) -> None:
         """Start from the present where nothing ran or waited for a while."""

@@ -33,17 +33,19 @@ class Total:
 
 @dataclass(slots=True)
 class Stages:
-    """Time spent assembling inputs, in the model, and splitting and encoding outputs."""
+    """How often, and nanoseconds spent assembling inputs, in the model, and splitting and encoding outputs."""
 
-    compute_input: Total = field(default_factory=Total)
-    compute_infer: Total = field(default_factory=Total)
-    compute_output: Total = field(default_factory=Total)
+    count: int = 0
+    input_ns: int = 0
+    infer_ns: int = 0
+    output_ns: int = 0
 
     def add(self, run: Run, count: int, continued: int = 0) -> None:
         """Count ``count`` more, each of which took what the run took; ``continued`` of them were counted before."""
-        self.compute_input.add(run.input_ns * count, count - continued)
-        self.compute_infer.add(run.infer_ns * count, count - continued)
-        self.compute_output.add(run.output_ns * count, count - continued)
+        self.count += count - continued
+        self.input_ns += run.input_ns * count
+        self.infer_ns += run.infer_ns * count
+        self.output_ns += run.output_ns * count
 
 
 @dataclass(slots=True)

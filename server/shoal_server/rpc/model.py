@@ -78,9 +78,7 @@ class ModelMethods:
                 success=_duration(statistics.success),
                 fail=_duration(statistics.fail),
                 queue=_duration(statistics.queue),
-                compute_input=_duration(stages.compute_input),
-                compute_infer=_duration(stages.compute_infer),
-                compute_output=_duration(stages.compute_output),
+                **_compute(stages),
                 cache_hit=_duration(statistics.cache_hit),
                 cache_miss=_duration(statistics.cache_miss),
             ),
@@ -92,12 +90,17 @@ def _duration(total: Total) -> pb.StatisticDuration:
     return pb.StatisticDuration(count=total.count, ns=total.ns)
 
 
+def _compute(stages: Stages) -> dict[str, pb.StatisticDuration]:
+    return {
+        f"compute_{stage}": pb.StatisticDuration(count=stages.count, ns=ns)
+        for stage, ns in (("input", stages.input_ns), ("infer", stages.infer_ns), ("output", stages.output_ns))
+    }
+
+
 def _batch(rows: int, stages: Stages) -> pb.InferBatchStatistics:
     return pb.InferBatchStatistics(
         batch_size=rows,
-        compute_input=_duration(stages.compute_input),
-        compute_infer=_duration(stages.compute_infer),
-        compute_output=_duration(stages.compute_output),
+        **_compute(stages),
     )
 
 

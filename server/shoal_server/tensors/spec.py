@@ -134,18 +134,10 @@ class KnownForm(NamedTuple):
     sizes_bytes: list[int]
     shapes: tuple[Shape, ...]
     left_out: tuple[int, ...]
-    found: tuple[int, tuple[object, ...] | None, Extent | None]
-    """All of ``Checked`` but the values."""
-
-    @property
-    def rows(self) -> int:
-        """Of each request."""
-        return self.found[0]
-
-    @property
-    def key(self) -> tuple[object, ...] | None:
-        """As of ``Checked``."""
-        return self.found[1]
+    rows: int
+    key: tuple[object, ...] | None
+    extent: Extent | None
+    """The last three as of ``Checked``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +183,7 @@ class Signature:
                 values: tuple[Value | None, ...] = tuple(map(_value, zip(known.shapes, data, strict=True)))
                 if known.left_out:
                     values = _with_gaps(values, known.left_out)
-                return Checked(values, *known.found)
+                return Checked(values, known.rows, known.key, known.extent)
             tensors = [Tensor(*form, elements) for form, elements in zip(inputs, data, strict=True)]
         form = tuple([tensor[:3] for tensor in tensors])
         known = self._known.get(form)
@@ -199,7 +191,7 @@ class Signature:
             values = tuple([Value(tensor.shape, tensor.data) for tensor in tensors])
             if known.left_out:
                 values = _with_gaps(values, known.left_out)
-            return Checked(values, *known.found)
+            return Checked(values, known.rows, known.key, known.extent)
         checked = self._check(tensors)
         if self._is_plain(tensors):
             if len(self._known) >= _MOST_FORMS:
@@ -207,7 +199,7 @@ class Signature:
             left_out = tuple([index for index, value in enumerate(checked.values) if value is None])
             sizes_bytes = [len(tensor.data) for tensor in tensors]
             self._known[form] = KnownForm(
-                sizes_bytes, tuple([tensor.shape for tensor in tensors]), left_out, checked[1:]
+                sizes_bytes, tuple([tensor.shape for tensor in tensors]), left_out, *checked[1:]
             )
         return checked
 

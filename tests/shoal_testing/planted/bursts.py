@@ -64,18 +64,6 @@ def answers_at_once_have_no_bound_of_instances(patch: pytest.MonkeyPatch) -> Non
 
 
 @planted(seen_by=4)
-def answers_at_once_do_not_give_back_their_slot(patch: pytest.MonkeyPatch) -> None:
-    original = AtOnce._in_a_slot
-
-    def keeping(self: AtOnce, *rest: Any) -> object:  # noqa: ANN401
-        with patch.context() as for_now:
-            for_now.setattr(self._slots, "give_back", nothing)
-            return original(self, *rest)
-
-    patch.setattr(AtOnce, "_in_a_slot", keeping)
-
-
-@planted(seen_by=4)
 def batches_at_once_are_of_any_size(patch: pytest.MonkeyPatch) -> None:
     original = AtOnce.__init__
 

@@ -59,7 +59,7 @@ def test_who_comes_together_is_answered_by_one_batch_before_anything_else_happen
         counted = core.batcher.statistics
         assert (counted.inference_count, counted.execution_count) == (2 + 10, 2)
         assert (counted.success.count, counted.queue_s.read().size) == (6, 6)
-        assert counted.batches[10].compute_infer.count == 1
+        assert counted.batches[10].count == 1
 
     run_core(test, **QUICK)
 

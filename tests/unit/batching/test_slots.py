@@ -54,6 +54,28 @@ def test_whoever_has_kept_slots_for_less_time_goes_first() -> None:
     assert log.count(quick) == pytest.approx(5 * log.count(slow), abs=6)
 
 
+@pytest.mark.parametrize("used_s", [0.25, 2 * MOST_OWED_S])
+@pytest.mark.parametrize("before_s", [0.0, 0.5])
+def test_a_use_that_is_charged_counts_like_one_of_a_slot(before_s: float, used_s: float) -> None:
+    found = []
+    for is_charged in (False, True):
+        slots = Slots(1)
+        slots.give_back(taken(slots), before_s)
+        account = slots.account(lambda: None)
+        for _ in range(2):
+            if is_charged:
+                slots.charge(account, used_s)
+            else:
+                slots.take(account)
+                slots.give_back(account, used_s)
+        late = slots.account(lambda: None)
+        own = (account.used_s, account.quiet, account.running, slots.free)
+        slots.take(late)
+        found.append((own, late.used_s, late.quiet))
+    assert found[0] == found[1]
+    assert found[0][0][0] > 0
+
+
 def test_a_quiet_one_goes_before_all_who_wait_again() -> None:
     slots, log = Slots(1), list[Waiter]()
     hot = [Waiter(slots, 10, log) for _ in range(4)]

@@ -70,7 +70,7 @@ def test_a_request_in_parts_is_counted_once_and_its_rows_once() -> None:
         counted = core.batcher.statistics
         assert (counted.inference_count, counted.execution_count) == (10, 3)
         assert (counted.success.count, counted.queue.count, counted.fail.count) == (1, 1, 0)
-        assert counted.stages.compute_infer.count == 1
+        assert counted.stages.count == 1
         assert sorted(counted.batches) == [2, 4]
         assert counted.queue.ns == 0
         assert counted.success.ns == pytest.approx(3 * RUN_S * 1e9)

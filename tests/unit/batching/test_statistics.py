@@ -20,7 +20,7 @@ def ticket_of(rows: int, arrived_s: float, *, ok: bool = True) -> Ticket:
 
 
 def stages(count: int, input_ns: int, infer_ns: int, output_ns: int) -> Stages:
-    return Stages(Total(count, input_ns), Total(count, infer_ns), Total(count, output_ns))
+    return Stages(count, input_ns, infer_ns, output_ns)
 
 
 def test_rows_are_counted_as_inferences_and_runs_as_executions() -> None:
@@ -73,7 +73,7 @@ def test_callers_who_send_ever_other_numbers_of_rows_do_not_make_the_statistics_
     assert len(statistics.batches) == MOST_SIZES
     assert statistics.execution_count == 3 * MOST_SIZES - 1
     statistics.executed([ticket_of(1, 0.0)], Report([Run(1, 1, 1, 1)]), 0.5, 1.0)
-    assert statistics.batches[1].compute_infer.count == 2, "the sizes that are known are counted on"
+    assert statistics.batches[1].count == 2, "the sizes that are known are counted on"
 
 
 def test_exporters_get_a_copy_with_every_outcome_and_every_histogram() -> None:
