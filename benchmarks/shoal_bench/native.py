@@ -2,7 +2,8 @@
 
 One run has all sides, each in a process of its own from beginning to end, and goes through them in turn, so that a
 machine whose speed drifts drifts for all. What counts are the ratios within a round. The load comes from the crate's
-own generator, one thread that costs less than what it measures.
+own generator: one thread, which has a CPU of its own, as it stands for other machines; with ``--shared`` it takes the
+servers' CPUs, too.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from shoal.inference import grpc_service_pb2 as pb
+from shoal_bench.apart import Division, confined, divided, our_cpus, shared
 from shoal_bench.native_echo import METHOD
 from shoal_bench.process import SERVE, MeasuredProcess, running
 from shoal_bench.record import machine
@@ -80,7 +82,10 @@ def _request(model: str, columns: int) -> bytes:
 class Bench:
     """All sides, and one round over them."""
 
-    def __init__(self, sides: Mapping[str, MeasuredProcess], models: Path, tls: Tls, seconds: float) -> None:
+    def __init__(
+        self, sides: Mapping[str, MeasuredProcess], models: Path, tls: Tls, seconds: float, division: Division
+    ) -> None:
+        self._division = division
         self._sides = sides
         self._tls = tls
         self._seconds = seconds
@@ -107,9 +112,10 @@ class Bench:
         process = self._sides[name]
         tls = self._tls if "TLS" in name else None
         given: dict[str, Any] = {"in_flight": in_flight, "connections": connections, "tls": tls}
-        shoal_native.load(process.address, METHOD, [message], duration_s=self._seconds / 4, **given)
-        cpu_s = process.cpu_s()
-        outcome = shoal_native.load(process.address, METHOD, [message], duration_s=self._seconds, **given)
+        with confined(self._division.generator):
+            shoal_native.load(process.address, METHOD, [message], duration_s=self._seconds / 4, **given)
+            cpu_s = process.cpu_s()
+            outcome = shoal_native.load(process.address, METHOD, [message], duration_s=self._seconds, **given)
         calls = sum(outcome["statuses"])
         if outcome["broken"] or outcome["statuses"][0] != calls:
             raise RuntimeError(f"{name}: not all calls ended well: {outcome['statuses']}, {outcome['broken']} broken")
@@ -128,7 +134,7 @@ class Bench:
         return Side(1e6 / float(np.mean(latencies_us)), float(np.mean(latencies_us)), float(p50_us), float(p99_us))
 
 
-async def measure(rounds: int, seconds: float) -> list[dict[str, Side]]:
+async def measure(rounds: int, seconds: float, division: Division) -> list[dict[str, Side]]:
     """Run the servers, and the rounds against them."""
     with tempfile.TemporaryDirectory() as scratch:
         models, secrets = Path(scratch) / "models", Path(scratch) / "secrets"
@@ -139,16 +145,17 @@ async def measure(rounds: int, seconds: float) -> list[dict[str, Side]]:
         serve = (*SERVE, str(models), "--address", "127.0.0.1:0", "--transport")
         echo = ("-m", "shoal_bench.native_echo", str(_ANSWER_BYTES))
         async with AsyncExitStack() as stack:
-            sides = {
-                name: await stack.enter_async_context(running(*arguments))
-                for name, arguments in (
-                    ("native", (*serve, "native")),
-                    ("grpcio", (*serve, "grpcio")),
-                    ("echo", echo),
-                    ("mTLS echo", (*echo, str(secrets))),
-                )
-            }
-            bench = Bench(sides, models, tls, seconds)
+            with confined(division.servers):
+                sides = {
+                    name: await stack.enter_async_context(running(*arguments))
+                    for name, arguments in (
+                        ("native", (*serve, "native")),
+                        ("grpcio", (*serve, "grpcio")),
+                        ("echo", echo),
+                        ("mTLS echo", (*echo, str(secrets))),
+                    )
+                }
+            bench = Bench(sides, models, tls, seconds, division)
             found = []
             for number in range(1, rounds + 1):
                 found.append(await asyncio.to_thread(bench.round))
@@ -223,12 +230,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds, all sides in turn (default 5)")
     parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="per side and round (default 2)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write all figures, with the machine's, as JSON")
+    parser.add_argument("--shared", action="store_true", help="let the generator use the servers' CPUs")
     given = parser.parse_args()
-    rounds = asyncio.run(measure(given.rounds, given.seconds))
+    division = shared(our_cpus()) if given.shared else divided(our_cpus())
+    rounds = asyncio.run(measure(given.rounds, given.seconds, division))
     _say(verdict(rounds))
     if given.record:
         sides = [{name: asdict(side) for name, side in one.items()} for one in rounds]
-        options = {"rounds": given.rounds, "seconds": given.seconds}
+        options = {"rounds": given.rounds, "seconds": given.seconds, "division": asdict(division)}
         record = {"options": options, "machine": machine(), "rounds": sides}
         given.record.write_text(json.dumps(record, indent=1) + "\n")
 
