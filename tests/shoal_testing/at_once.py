@@ -103,7 +103,7 @@ class AtOnce:
         version = named(entry, group[0].version) if entry is not None else None
         slot = entry.versions.get(version) if entry is not None and version is not None else None
         batcher = slot.engine if slot is not None else None
-        could = batcher is not None and batcher.running < batcher.instances and core.slots.free
+        could = batcher is not None and batcher.running < batcher.instances
         waiting = list(simulation.lines.of(batcher)) if batcher is not None else []
         answered = core.service.infer_now(asked, burst)
         assert answered == len(burst.answers), f"{answered} answered, by its own account; {len(burst.answers)} were"
@@ -112,7 +112,7 @@ class AtOnce:
         if not answered:
             return group
         assert batcher is not None, "nobody serves it"
-        assert could, "no slot was free"
+        assert could, "as many batches as may be were running"
         assert not waiting, f"{waiting} were passed over"
         assert max(burst.batches) * group[0].rows <= batcher.options.max_rows, "a batch over max_rows"
         self.answered[batcher] += answered

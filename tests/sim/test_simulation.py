@@ -75,7 +75,7 @@ def test_the_command_plays_seeds_and_says_so(
 ) -> None:
     monkeypatch.setattr(command, "SHARD", 2)
     assert command.main(["--seeds", "5", "--start", "5", "--processes", processes]) == 0
-    assert capsys.readouterr().out.startswith("5 seeds, ")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("5 seeds, ")  # a slow machine has progress before it
 
 
 def test_the_command_names_the_seed_that_fails(

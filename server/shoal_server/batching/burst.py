@@ -4,6 +4,9 @@ Most requests for a small model find nobody waiting, and their batch is over bef
 ticket is for, that somebody may leave, expire or be refused while it waits, cannot happen to them. Whatever else could
 is a reason to go the long way: ``AtOnce`` takes only what is known to be right, quick and in time, and where a batch
 fails nobody has been answered, so that the long way finds out who is at fault.
+
+It takes no slot, as slots share out the threads: while models that compute for long have all of them, who is over sooner
+than a thread could take him up does not wait for them. What he uses is charged, so he is no better off where he waits.
 """
 
 from collections.abc import Callable
@@ -93,7 +96,7 @@ class AtOnce:
         came_s = now = self._clock.monotonic()
         until_s = came_s + AT_A_TIME_S
         start, count = 0, len(burst)
-        while start < count and most and now < until_s and self._slots.free:
+        while start < count and most and now < until_s:
             stop = min(start + most, count)
             rows = (stop - start) * form.rows
             if not executor.is_quick(known, rows):
@@ -106,7 +109,6 @@ class AtOnce:
                 run = None
             dispatched_s, now = now, self._clock.monotonic()
             took_s = now - dispatched_s
-            # Nobody could have asked for the slot meanwhile: it was free, and the loop was here.
             self._slots.charge(self._account, took_s)
             forecast.drained(now, rows, pressed=stop < count)
             if run is None:

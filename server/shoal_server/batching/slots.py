@@ -69,7 +69,7 @@ class Slots:
             next_one.called = False
 
     def charge(self, account: Account, used_s: float) -> None:
-        """Count a use of a free slot that began and ended while nobody could have asked for one."""
+        """Count a use that needed no slot, as if it had had one."""
         self._wake(account)
         self._served_s = max(self._served_s, account.used_s)
         self._add(account, used_s)

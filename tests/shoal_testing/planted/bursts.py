@@ -11,13 +11,12 @@ from shoal_server.batching import burst
 from shoal_server.batching.backlog import Backlog
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.burst import AtOnce
-from shoal_server.batching.slots import Slots
 from shoal_server.batching.statistics import Statistics
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.tensors import batch
 from shoal_server.tensors.batch import Array, OutputBlock
 from shoal_server.tensors.spec import Signature
-from shoal_testing.planted.planting import nothing, planted
+from shoal_testing.planted.planting import planted
 
 
 @planted(seen_by=4)
@@ -32,21 +31,6 @@ def who_comes_now_passes_over_who_waits(patch: pytest.MonkeyPatch) -> None:
             self._backlog = backlog
 
     patch.setattr(Batcher, "run_now", hasty)
-
-
-@planted(seen_by=49)
-def answers_at_once_take_a_slot_that_is_not_free(patch: pytest.MonkeyPatch) -> None:
-    original = AtOnce.run
-
-    def greedy(self: AtOnce, *rest: Any) -> int:  # noqa: ANN401
-        own = Slots(1)
-        slots, self._slots, self._account = self._slots, own, own.account(nothing)
-        try:
-            return original(self, *rest)
-        finally:
-            self._slots = slots
-
-    patch.setattr(AtOnce, "run", greedy)
 
 
 @planted(seen_by=45)

@@ -185,7 +185,7 @@ def test_a_model_that_may_turn_for_long_takes_the_long_way() -> None:
     run_core(test, make=turning, **QUICK)
 
 
-def test_nobody_who_waits_is_passed_over_and_no_slot_is_used_twice() -> None:
+def test_nobody_who_waits_is_passed_over_and_no_instance_is_used_twice() -> None:
     async def test(core: Core) -> None:
         await made_known(core)
         asked, elements = asked_of(range(4))
@@ -198,13 +198,32 @@ def test_nobody_who_waits_is_passed_over_and_no_slot_is_used_twice() -> None:
         assert core.service.infer_now(asked, FakeBurst(elements)) == 4
 
     def slow(core: Core, _definition: ModelDefinition, _version: int) -> FakeModel:
-        return FakeModel(threads=core.threads, script=lambda _run: void_pause(core))
+        return FakeModel(threads=core.threads, instances=1, script=lambda _run: void_pause(core))
 
     run_core(test, make=slow, **QUICK)
 
 
-def void_pause(core: Core) -> None:
-    core.threads.pause(0.001)
+def test_who_is_quick_does_not_wait_for_the_batches_of_others() -> None:
+    async def test(core: Core) -> None:
+        await made_known(core)
+        other = core.send([1], model="slow")
+        await wait(0.5)
+        assert (core.slots.free, other.responder.answers) == (0, [])
+        asked, elements = asked_of(range(4))
+        assert core.service.infer_now(asked, FakeBurst(elements)) == 4
+        assert core.slots.free == 0
+        await wait(1.0)
+        assert other.answer.error is None
+
+    def make(core: Core, wanted: ModelDefinition, _version: int) -> FakeModel:
+        script = (lambda _run: void_pause(core, 1.0)) if wanted.name == "slow" else lambda _run: None
+        return FakeModel(threads=core.threads, script=script)
+
+    run_core(test, definition("m"), definition("slow"), make=make, **QUICK)
+
+
+def void_pause(core: Core, seconds: float = 0.001) -> None:
+    core.threads.pause(seconds)
 
 
 def test_who_could_be_late_takes_the_long_way() -> None:
