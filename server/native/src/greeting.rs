@@ -119,7 +119,7 @@ where
         address,
         certificate,
     ));
-    server.set_shared(&shared);
+    server.register.set_shared(&shared);
     Some(Box::pin(Connection::new(h2, shared, place, has_read)))
 }
 

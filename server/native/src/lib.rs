@@ -25,6 +25,7 @@ mod options;
 mod pacer;
 #[cfg(feature = "python")]
 mod python;
+mod register;
 mod server;
 mod signal;
 mod socket;

@@ -208,7 +208,7 @@ impl Acceptor {
                 }
             }
         });
-        server.set_task(number, task.abort_handle());
+        server.register.set_task(number, task.abort_handle());
     }
 }
 

@@ -1,20 +1,19 @@
-//! What all connections of a listener share: routes, limits, counters, and the register of who is connected.
+//! What all connections of a listener share: routes, limits, counters, and what is refused.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
 use crate::body::Body;
 use crate::call::{CallShared, Owner};
 use crate::hold::{self, Asked, Holds, Refusal, Whose};
-use crate::hub::ConnectionShared;
 use crate::inbox::{Event, Inbox};
 use crate::options::{Kind, Limits, Route};
+use crate::register::Register;
 use crate::statistics::Statistics;
 use crate::status::{self, Failure};
 
@@ -51,23 +50,7 @@ pub struct ServerShared {
     linger_us: AtomicU64,
     /// Calls refused because they would not have been read in time.
     pub unread: AtomicU64,
-    register: Mutex<Register>,
-}
-
-#[derive(Default)]
-struct Register {
-    next_number: u64,
-    connections: HashMap<u64, Entry>,
-    /// Those that never called, the oldest first.
-    newcomers: BTreeSet<u64>,
-    /// Said once, when the last is gone.
-    stopped: bool,
-}
-
-#[derive(Default)]
-struct Entry {
-    shared: Option<Arc<ConnectionShared>>,
-    task: Option<AbortHandle>,
+    pub register: Register,
 }
 
 impl ServerShared {
@@ -90,7 +73,7 @@ impl ServerShared {
             has_holds: AtomicBool::new(false),
             linger_us: AtomicU64::new(0),
             unread: AtomicU64::new(0),
-            register: Mutex::new(Register::default()),
+            register: Register::default(),
         })
     }
 
@@ -184,79 +167,26 @@ impl ServerShared {
 
     /// Registers a connection; None where there are as many as may be, and none of them is a newcomer to make room.
     pub fn admit(self: &Arc<Self>) -> Option<Place> {
-        let mut register = self.lock();
-        let mut evicted = None;
-        if register.connections.len() >= self.limits.connections {
-            let oldest = register.newcomers.pop_first()?;
-            // Its place is free at once, though its task ends a little later.
-            evicted = register.connections.remove(&oldest);
-        }
-        register.next_number += 1;
-        let number = register.next_number;
-        register.connections.insert(number, Entry::default());
-        register.newcomers.insert(number);
-        drop(register);
-        if let Some(task) = evicted.and_then(|entry| entry.task) {
-            task.abort();
-        }
         Some(Place {
+            number: self.register.admit(self.limits.connections)?,
             server: self.clone(),
-            number,
         })
-    }
-
-    /// Knows what to abort; does so at once where the connection has lost its place meanwhile.
-    pub fn set_task(&self, number: u64, task: AbortHandle) {
-        match self.lock().connections.get_mut(&number) {
-            Some(entry) => entry.task = Some(task),
-            None => task.abort(),
-        }
-    }
-
-    pub fn set_shared(&self, shared: &Arc<ConnectionShared>) {
-        if let Some(entry) = self.lock().connections.get_mut(&shared.number) {
-            entry.shared = Some(shared.clone());
-        }
-    }
-
-    /// A connection has made its first call, and keeps its place from now on.
-    pub fn called(&self, number: u64) {
-        self.lock().newcomers.remove(&number);
-    }
-
-    pub fn connections(&self) -> usize {
-        self.lock().connections.len()
     }
 
     /// No new connections and calls; `Stopped` is posted when those there are have ended.
     pub fn drain(&self) {
         self.enter(Phase::Draining);
-        let register = self.lock();
-        let connected: Vec<_> = register
-            .connections
-            .values()
-            .filter_map(|entry| entry.shared.clone())
-            .collect();
-        drop(register);
-        for connection in connected {
+        for connection in self.register.connected() {
             connection.drain();
         }
-        self.say_if_stopped(self.lock());
+        self.say_if_stopped();
     }
 
     /// Ends all calls and connections now.
     pub fn abort(&self) {
         self.enter(Phase::Closed);
-        let tasks: Vec<_> = self
-            .lock()
-            .connections
-            .values_mut()
-            .filter_map(|entry| entry.task.take())
-            .collect();
-        for task in tasks {
-            task.abort();
-        }
-        self.say_if_stopped(self.lock());
+        self.register.abort_all();
+        self.say_if_stopped();
     }
 
     fn enter(&self, phase: Phase) {
@@ -269,23 +199,10 @@ impl ServerShared {
         });
     }
 
-    fn leave(&self, number: u64) {
-        let mut register = self.lock();
-        register.newcomers.remove(&number);
-        register.connections.remove(&number);
-        self.say_if_stopped(register);
-    }
-
-    fn say_if_stopped(&self, mut register: MutexGuard<'_, Register>) {
-        if register.connections.is_empty() && !register.stopped && self.phase() != Phase::Serving {
-            register.stopped = true;
-            drop(register);
+    fn say_if_stopped(&self) {
+        if self.phase() != Phase::Serving && self.register.is_over() {
             self.inbox.post(Event::Stopped);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Register> {
-        self.register.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -307,7 +224,8 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.server.leave(self.number);
+        self.server.register.remove(self.number);
+        self.server.say_if_stopped();
     }
 }
 
@@ -321,21 +239,6 @@ mod tests {
             ..Limits::default()
         };
         Arc::new(ServerShared::new(limits, Vec::new(), &[]).unwrap())
-    }
-
-    #[test]
-    fn the_oldest_newcomer_makes_room_and_callers_do_not() {
-        let server = server(2);
-        let first = server.admit().unwrap();
-        let second = server.admit().unwrap();
-        server.called(first.number);
-        let third = server.admit().unwrap();
-        assert!(server.lock().connections.contains_key(&first.number), "it has called");
-        assert!(!server.lock().connections.contains_key(&second.number));
-        server.called(third.number);
-        assert!(server.admit().is_none());
-        drop(first);
-        assert!(server.admit().is_some());
     }
 
     #[test]

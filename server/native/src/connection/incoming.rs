@@ -8,7 +8,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let server = self.shared.server.clone();
         if !self.has_called {
             self.has_called = true;
-            server.called(self.shared.number);
+            server.register.called(self.shared.number);
         }
         let (head, body) = request.into_parts();
         if let Some(status) = no_grpc(&head.method, &head.headers) {

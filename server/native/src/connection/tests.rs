@@ -36,7 +36,7 @@ async fn rig(limits: Limits) -> Rig {
             "test".into(),
             None,
         ));
-        shared_server.set_shared(&shared);
+        shared_server.register.set_shared(&shared);
         Connection::new(h2, shared, place, Arc::default()).await;
     });
     tokio::spawn(Distribution(hub));
@@ -245,7 +245,7 @@ async fn draining_ends_the_connection_after_its_last_call() {
     drop(call);
     assert_eq!(status(response).await.0, "0");
     assert!(matches!(rig.event().await, Event::Stopped));
-    assert_eq!(rig.server.connections(), 0);
+    assert_eq!(rig.server.register.len(), 0);
 }
 
 #[test]

@@ -225,7 +225,7 @@ impl Transport {
     fn inside(&self) -> (usize, usize, usize) {
         use std::sync::atomic::Ordering::Relaxed;
         (
-            self.server.connections(),
+            self.server.register.len(),
             self.server.calls.load(Relaxed),
             self.server.bytes.load(Relaxed),
         )
