@@ -20,7 +20,7 @@ use crate::status::{self, Failure};
 /// Of the time after which callers are to try again.
 const LINGER_PART: u64 = 10;
 const MOST_LINGER_US: u64 = 4000;
-/// The same where callers are told apart: who is not refused is not to wait for those who are.
+/// The same where callers are told apart, or call other models, too: who is not refused is not to wait for who is.
 const MOST_LINGER_FOR_OTHERS_US: u64 = 500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -46,7 +46,7 @@ pub struct ServerShared {
     holds: Mutex<Holds>,
     /// Whether there are any.
     has_holds: AtomicBool,
-    /// For how long an I/O thread lets more gather before it reads; zero but where most of what it reads is refused.
+    /// For how long an I/O thread lets more gather before it reads, while calls are refused.
     linger_us: AtomicU64,
     /// Calls refused because they would not have been read in time.
     pub unread: AtomicU64,
@@ -128,13 +128,14 @@ impl ServerShared {
     /// Refuses calls like this one from now on, for a moment; false where that cannot be.
     pub fn hold(&self, call: &CallShared, body: &Body, whose: &Whose, refusal: Refusal) -> bool {
         let linger_us = refusal.pushback_ms.max(0).unsigned_abs() * 1000 / LINGER_PART;
-        let most_us = match whose {
-            Whose::All => MOST_LINGER_US,
-            Whose::Connection | Whose::Header(_) => MOST_LINGER_FOR_OTHERS_US,
-        };
         let mut holds = self.held();
+        let now = Instant::now();
+        let is_held = holds.put(&asked(call, body), whose, refusal, now);
+        let most_us = match whose {
+            Whose::All if !holds.has_others(now) => MOST_LINGER_US,
+            Whose::All | Whose::Connection | Whose::Header(_) => MOST_LINGER_FOR_OTHERS_US,
+        };
         self.linger_us.store(linger_us.min(most_us), Ordering::Relaxed);
-        let is_held = holds.put(&asked(call, body), whose, refusal, Instant::now());
         self.has_holds.store(!holds.is_empty(), Ordering::Relaxed);
         is_held
     }
