@@ -1,6 +1,7 @@
 """Precedence read naively: everything is looked up anew among all that wait, and nobody is ever forgotten."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Generic, TypeVar
 
 from shoal_server.batching.precedence import Ranked
@@ -32,7 +33,7 @@ class NaiveOrder(Generic[E]):
             self.tags.clear()
         name = self.name(entry)
         if all(self.name(other) != name for other in waiting):
-            self.tags[name] = max(self.served_tag, self.tags.get(name, 0.0))
+            self.tags[name] = max(self.served_tag - 2 * self.options.max_rows, self.tags.get(name, -inf))
             self.began += 1
             self.numbers[name] = self.began
 

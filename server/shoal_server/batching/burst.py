@@ -5,8 +5,8 @@ ticket is for, that somebody may leave, expire or be refused while it waits, can
 is a reason to go the long way: ``AtOnce`` takes only what is known to be right, quick and in time, and where a batch
 fails nobody has been answered, so that the long way finds out who is at fault.
 
-It takes no slot, as slots share out the threads: while models that compute for long have all of them, who is over sooner
-than a thread could take him up does not wait for them. What he uses is charged, so he is no better off where he waits.
+It takes no slot, as slots share out the threads: while models that compute for long have all of them, who is over
+sooner than a thread could take him up does not wait. What he uses is charged, so he is no better off where he waits.
 """
 
 from collections.abc import Callable

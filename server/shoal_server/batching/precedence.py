@@ -7,20 +7,24 @@ nobody who comes more than ``(L - 1) * aging_s`` after it: that, and what is bef
 Between callers it is start-time fair queueing (Goyal, Vin, Cheng 1996): each has a tag that grows by the rows it is
 served, divided by its weight, and the lowest tag goes next. Two callers who both always wait are served rows in
 proportion to their weights, at any time within the largest request of either (and one batch, where not all that waits
-may share one); a caller who was quiet is next, and has saved nothing up. A priority moves a caller's own requests only:
-else whoever called all that he sends important would starve the others. Without fairness all requests are one caller's.
+may share one). A caller who was quiet has saved up the rows of two full batches for a weight of 1: as many of his are
+next. Else the second of two requests of his that came together would take turns with those of one who floods. A
+priority moves a caller's own requests only: else whoever called all that he sends important would starve the others.
+Without fairness all requests are one caller's.
 """
 
 import heapq
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import count
+from math import inf
 from typing import Final, Generic, Protocol, TypeVar
 
 from shoal_server.options import BatchingOptions, FairnessOptions
 
+_SAVED_BATCHES: Final = 2
 _MOST_REMEMBERED: Final = 1024
-"""Callers who have nothing in the line and were served more than their share a moment ago."""
+"""Callers who have nothing in the line and have not been quiet since they were served."""
 
 
 class Ranked(Protocol):
@@ -67,6 +71,7 @@ class Precedence(Generic[E]):
         self._levels = max(options.priority_levels, 1)
         self._aging_s = options.aging_s
         self._fairness = fairness
+        self._saved_rows = _SAVED_BATCHES * options.max_rows
         self._flows: dict[str, _Flow[E]] = {}
         self._lanes: dict[Hashable, dict[str, list[OrderedDict[E, None]]]] = {}
         self._remembered: dict[str, float] = {}
@@ -81,7 +86,7 @@ class Precedence(Generic[E]):
         flow = self._flows.get(name)
         if flow is None:
             weight = self._fairness.weight_of(name) if self._fairness is not None else 1.0
-            tag = max(self._served_tag, self._remembered.pop(name, 0.0))
+            tag = max(self._quiet_tag(), self._remembered.pop(name, -inf))
             flow = self._flows[name] = _Flow(self._levels, weight, tag, next(self._numbers))
             self._weights += weight
         level = entry.priority - 1
@@ -177,16 +182,20 @@ class Precedence(Generic[E]):
             return iter(levels[0])
         return heapq.merge(*levels, key=lambda entry: entry.arrived_s + (entry.priority - 1) * self._aging_s)
 
+    def _quiet_tag(self) -> float:
+        """Return the tag of one who was quiet for long."""
+        return self._served_tag - self._saved_rows
+
     def _remember(self, name: str, tag: float) -> None:
-        """Keep what a caller owes who has left the line, so that leaving it for a moment pays nothing back."""
+        """Keep the tag of a caller who has left the line, so that leaving it for a moment saves nothing up."""
         if not self._flows:
             self._remembered.clear()
             return
-        if tag <= self._served_tag:
+        if tag <= self._quiet_tag():
             return
         self._remembered[name] = tag
         if len(self._remembered) > _MOST_REMEMBERED:
-            owing = {name: tag for name, tag in self._remembered.items() if tag > self._served_tag}
+            owing = {name: tag for name, tag in self._remembered.items() if tag > self._quiet_tag()}
             while len(owing) > _MOST_REMEMBERED // 2:
                 del owing[next(iter(owing))]
             self._remembered = owing

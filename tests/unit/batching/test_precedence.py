@@ -71,6 +71,38 @@ def test_a_quiet_caller_is_in_the_next_batch_beside_one_who_floods() -> None:
     assert quiet in decision.entries
 
 
+def test_a_quiet_caller_has_two_batches_saved_up_and_no_more() -> None:
+    backlog: Backlog[Entry] = Backlog(BatchingOptions(max_rows=2), None, FairnessOptions())
+    for _ in range(100):
+        backlog.offer(Entry("flood"))
+    for _ in range(5):
+        assert isinstance(backlog.next(0.0, 1), Dispatch)
+    for _ in range(8):
+        backlog.offer(Entry("quiet"))
+    order = [entry.caller for batch in batches(backlog) for entry in batch]
+    # Its turn, and four rows saved up.
+    assert order[:11] == ["quiet"] * 5 + ["flood", "quiet"] * 3
+
+
+def test_who_comes_again_and_again_has_saved_nothing_up_meanwhile() -> None:
+    backlog: Backlog[Entry] = Backlog(BatchingOptions(max_rows=1), None, FairnessOptions())
+    for _ in range(100):
+        backlog.offer(Entry("flood"))
+    for _ in range(10):
+        assert isinstance(backlog.next(0.0, 1), Dispatch)
+    served: list[Entry] = []
+    for _ in range(20):
+        pair = [Entry("again"), Entry("again")]
+        for entry in pair:
+            backlog.offer(entry)
+        while pair[-1] not in served[-1:]:
+            decision = backlog.next(0.0, 1)
+            assert isinstance(decision, Dispatch)
+            served += decision.entries
+    callers = [entry.caller for entry in served]
+    assert callers.count("again") - callers.count("flood") == pytest.approx(2, abs=1)
+
+
 def test_rows_and_not_requests_are_shared_by_weight() -> None:
     fairness = FairnessOptions({"a": 3.0})
     backlog: Backlog[Entry] = Backlog(BatchingOptions(max_rows=8), None, fairness)
