@@ -53,7 +53,7 @@ def our_own(models: Sequence[str]) -> Iterator[Site]:
     try:
         from shoal_bench.models import MODELS, write_models  # noqa: PLC0415 - only who starts a server needs onnx
     except ImportError as error:
-        raise TargetError(f"making the models needs {error.name}: pip install 'shoal[server,bench]'") from error
+        raise TargetError(f"making the models needs {error.name}: pip install 'CHECKOUT[server,bench]'") from error
     unknown = sorted(set(models) - set(MODELS))
     if unknown:
         raise TargetError(

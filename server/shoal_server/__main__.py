@@ -24,7 +24,7 @@ def main() -> None:
         if error.name is None or error.name.partition(".")[0].startswith("shoal"):
             raise  # a bug of ours
         # Without extras only the client is installed; the command is there all the same.
-        sys.stderr.write(f"shoal: the command needs {error.name}: pip install 'shoal[server]'\n")
+        sys.stderr.write(f"shoal: the command needs {error.name}: pip install 'CHECKOUT[server]'\n")
         exit_code = 1
     sys.exit(exit_code)
 

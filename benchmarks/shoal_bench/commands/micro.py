@@ -26,7 +26,7 @@ def carry_out(given: argparse.Namespace) -> int:
         from shoal_bench import micro  # noqa: PLC0415 - only this needs the server's code
     except ImportError as error:
         raise TargetError(
-            f"the steps are the server's, which needs {error.name}: pip install 'shoal[server]'"
+            f"the steps are the server's, which needs {error.name}: pip install 'CHECKOUT[server]'"
         ) from error
     about = machine()
     times = micro.nanoseconds(given.rounds)

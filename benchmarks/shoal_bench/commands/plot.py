@@ -28,7 +28,7 @@ def carry_out(given: argparse.Namespace) -> int:
     try:
         from shoal_bench.drawing import write_all  # noqa: PLC0415 - only this needs matplotlib
     except ImportError as error:
-        raise RecordError(f"plots need {error.name}: pip install 'shoal[bench]'") from error
+        raise RecordError(f"plots need {error.name}: pip install 'CHECKOUT[bench]'") from error
     try:
         written = write_all(found, records, given.out)
     except OSError as error:

@@ -25,6 +25,6 @@ def command(
         from shoal_bench.cli import run  # noqa: PLC0415 - what it needs is not installed with the server
     except ImportError as error:
         raise Failure(
-            f"the benchmarks are not installed: {error.name} is missing; pip install 'shoal[server,bench]'"
+            f"the benchmarks are not installed: {error.name} is missing; pip install 'CHECKOUT[server,bench]'"
         ) from None
     return run(arguments or [], "shoal bench")

@@ -18,7 +18,7 @@ def test_where_the_servers_packages_are_missing_the_command_says_what_brings_the
     with pytest.raises(SystemExit) as ended:
         command.main()
     assert ended.value.code == 1
-    assert capsys.readouterr().err == "shoal: the command needs typer: pip install 'shoal[server]'\n"
+    assert capsys.readouterr().err == "shoal: the command needs typer: pip install 'CHECKOUT[server]'\n"
 
 
 def test_a_module_of_our_own_that_is_missing_is_a_bug_and_no_hint(monkeypatch: pytest.MonkeyPatch) -> None:
