@@ -12,7 +12,7 @@ from shoal_bench.order import Engine, EngineError, Order, Running
 from shoal_bench.result import Ended, Run, Window
 from shoal_bench.stability import stable
 from shoal_bench.tally import ABANDONED, Tally
-from shoal_bench.target import Target, TargetError
+from shoal_bench.target import Batches, Target, TargetError
 from shoal_bench.watched import WatchedProcess
 
 _UNREACHABLE: Final = "UNAVAILABLE"
@@ -29,7 +29,7 @@ class Meter:
         self._process = process
         self._models = models
         self._cpu_s = 0.0
-        self._batches: Counter[int] | None = Counter()
+        self._batches: Counter[Batches] | None = Counter()
 
     def window(self, tally: Tally) -> Window:
         """Add to a window's tally what the server used since the last."""
@@ -41,8 +41,18 @@ class Meter:
         if self._batches is not None:
             batches = self._target.batches(self._models)
             if batches is not None:
-                window.batches, self._batches = batches - self._batches, batches
+                window.batches, self._batches = _new(self._batches, batches), batches
         return window
+
+
+def _new(before: Counter[Batches], now: Counter[Batches]) -> Counter[int] | None:
+    """Return the sizes of what was run between; None where a version that counted is gone, or began anew."""
+    if any(now[one] < times for one, times in before.items()):
+        return None
+    sizes: Counter[int] = Counter()
+    for one, times in (now - before).items():
+        sizes[one.rows] += times
+    return sizes
 
 
 def measure(  # noqa: PLR0913 - the parts of a run

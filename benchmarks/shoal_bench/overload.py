@@ -176,7 +176,7 @@ class Subject:
         if self._site.metrics:
             return _counted(self._site.metrics)
         batches = self._target.batches([self._options.model])
-        return None if batches is None else float(sum(rows * times for rows, times in batches.items()))
+        return None if batches is None else float(sum(one.rows * times for one, times in batches.items()))
 
     def _spent_s(self) -> tuple[float, float]:
         """CPU time, and time without a CPU, of the server so far."""

@@ -61,7 +61,9 @@ def run_lines(conducted: Conducted) -> list[str]:
     if run.server_cpu_us is not None:
         lines.append(f"server      {run.server_cpu_us:.0f} us CPU per call")
     if run.mean_batch is not None:
-        lines.append(f"batches     {run.mean_batch:.1f} rows on average, {run.batches.total()} batches")
+        known = [window for window in run.windows if window.batches is not None]
+        where = "" if len(known) == len(run.windows) else f" in {len(known)} windows; a version took the others along"
+        lines.append(f"batches     {run.mean_batch:.1f} rows on average, {run.batches.total()} batches{where}")
     if conducted.capacity_per_s:
         lines.append(f"capacity    {conducted.capacity_per_s:.0f}/s in a closed loop before")
         lines.append(f"            goodput over it {measured.goodput / conducted.capacity_per_s:.2f}")

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -27,6 +27,14 @@ _SWAP_LIMIT_S: Final = 60.0
 _SHOWN: Final = 8
 
 M = TypeVar("M", bound=Message)
+
+
+class Batches(NamedTuple):
+    """The batches of so many rows of one version."""
+
+    model: str
+    version: str
+    rows: int
 
 
 class TargetError(Exception):
@@ -110,16 +118,16 @@ class Target:
                 f"{error.code().name}: {error.details() or 'no details':.300}"
             ) from error
 
-    def batches(self, models: Sequence[str]) -> "Counter[int] | None":
+    def batches(self, models: Sequence[str]) -> "Counter[Batches] | None":
         """Return how many batches of each size were run so far; None where the server does not tell."""
-        sizes: Counter[int] = Counter()
+        sizes: Counter[Batches] = Counter()
         try:
             for model in models:
                 request = pb.ModelStatisticsRequest(name=model)
                 answer = self._ask("ModelStatistics", request, pb.ModelStatisticsResponse)
                 for statistics in answer.model_stats:
                     for batch in statistics.batch_stats:
-                        sizes[batch.batch_size] += batch.compute_infer.count
+                        sizes[Batches(model, statistics.version, batch.batch_size)] += batch.compute_infer.count
         except grpc.RpcError:
             return None
         return sizes

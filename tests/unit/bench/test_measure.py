@@ -16,7 +16,7 @@ from shoal_bench.measure import Meter, measure
 from shoal_bench.order import EngineError, Order, Payload
 from shoal_bench.result import Ended, Run
 from shoal_bench.tally import NOT_SENT, OK, Tally
-from shoal_bench.target import Target, TargetError
+from shoal_bench.target import Batches, Target, TargetError
 
 ORDER = Order("nowhere:1", "/m", (Payload(b"", "m", 1.0),), Constant(1.0), 1, 0, 1.0, 0.1, 1.0, 1.0, 1.0)
 
@@ -66,15 +66,18 @@ class Player:
 class KnownTarget(Target):
     """A target that is there, or is gone."""
 
-    def __init__(self, gone: str = "") -> None:
+    def __init__(self, gone: str = "", batches: Sequence[dict[tuple[str, int], int]] = ()) -> None:
         self._gone = gone
+        self._batches = list(batches)
 
     def check(self) -> None:
         if self._gone:
             raise TargetError(self._gone)
 
-    def batches(self, _models: Sequence[str]) -> None:
-        return None
+    def batches(self, _models: Sequence[str]) -> Counter[Batches] | None:
+        if not self._batches:
+            return None
+        return Counter({Batches("m", *which): times for which, times in self._batches.pop(0).items()})
 
 
 def run(player: Player, *, windows: int = 5, tolerance: float | None = 0.1, gone: str = "") -> Run:
@@ -88,6 +91,18 @@ def run(player: Player, *, windows: int = 5, tolerance: float | None = 0.1, gone
         tolerance=tolerance,
         progress=lambda _number, _window: None,
     )
+
+
+def test_a_window_tells_the_batches_of_all_versions_unless_one_that_counted_is_gone_or_began_anew() -> None:
+    counts = [
+        {("1", 4): 10},
+        {("1", 4): 15, ("1", 8): 1, ("2", 4): 2},
+        {("2", 4): 9},
+        {("2", 4): 3},
+        {("2", 4): 4},
+    ]
+    meter = Meter(KnownTarget(batches=counts), None, ["m"])
+    assert [meter.window(tally(1)).batches for _ in counts] == [{4: 10}, {4: 7, 8: 1}, None, None, {4: 1}]
 
 
 def test_a_run_ends_when_its_last_three_windows_agree() -> None:
