@@ -8,7 +8,8 @@ from typing import Protocol
 class Traced(Protocol):
     """A request that somebody records. The core carries it and knows no more of it.
 
-    ``dispatched`` is set when the request leaves the line for a batch: a ``BatchEnded`` that names it will follow.
+    ``dispatched`` is set when the request leaves the line for a batch: a ``BatchEnded`` that names it will follow. It
+    is taken back where the batch answered nobody and the request goes into the line after all.
     """
 
     dispatched: bool

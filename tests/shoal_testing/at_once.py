@@ -1,7 +1,7 @@
 """In a simulation, requests that come together and ask alike: offered to be answered at once, and looked at closely."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from shoal_server.service import Asked
 from shoal_testing.expected_refusal import named, reason_to_refuse
 from shoal_testing.fake_model import FakeModel, Poison, decoded
 from shoal_testing.fakes import Answered
+from shoal_testing.mark import Mark
 from shoal_testing.scenario import Arrival
 
 if TYPE_CHECKING:
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 
 
 class FakeBurst:
-    """A ``batching.burst.Burst`` over each one's only input; ``left`` are the numbers of those who have left.
+    """A ``batching.burst.Burst`` over each one's only input.
 
-    It demands that everyone is answered once, in order.
+    ``left`` are the numbers of those who have left, ``marks`` the records of those that are traced, by their numbers.
+    It demands that everyone is answered once, in order, and knows by then that it is dispatched.
     """
 
     def __init__(
@@ -29,8 +31,10 @@ class FakeBurst:
         *,
         earliest_s: float = inf,
         left: frozenset[int] = frozenset(),
+        marks: Mapping[int, Mark] | None = None,
         breaks: bool = False,
     ) -> None:
+        self.marks = marks or {}
         self.earliest_s = earliest_s
         self.size_bytes = 100 * len(elements)
         self.answers: list[Answered] = []
@@ -50,11 +54,15 @@ class FakeBurst:
         self.tried = max(self.tried, stop)
         return b"".join(self._elements[start:stop])
 
+    def traced(self, start: int, stop: int) -> Sequence[Mark]:
+        return [mark for number, mark in self.marks.items() if start <= number < stop]
+
     def succeed(self, outputs: Outputs, start: int, stop: int, rows: int) -> int:
         if self._breaks:
             raise ValueError("cannot be encoded")
         assert start == len(self.answers), f"from {start} on, where {len(self.answers)} were answered"
         assert start < stop <= len(self), "nobody else can be answered"
+        assert all(mark.dispatched for mark in self.traced(start, stop)), "it is answered and was never dispatched"
         self.answers += [Answered(0.0, None, outputs, number * rows, rows) for number in range(stop - start)]
         self.batches.append(stop - start)
         return sum(number not in self._left for number in range(start, stop))
@@ -97,6 +105,9 @@ class AtOnce:
             [tensors[0].data for tensors, _ in sent],
             earliest_s=min(deadlines),
             left=frozenset(number for number, one in enumerate(group) if one.cancel_after_s == 0.0),
+            marks={
+                number: simulation.marks[id(one)] for number, one in enumerate(group) if id(one) in simulation.marks
+            },
         )
         burst.size_bytes = sum(one.size_bytes for one in group)
         entry = core.manager.catalog.models.get(group[0].model)
@@ -109,6 +120,8 @@ class AtOnce:
         assert answered == len(burst.answers), f"{answered} answered, by its own account; {len(burst.answers)} were"
         for one, (_, cells) in list(zip(group, sent, strict=True))[answered : burst.tried]:
             self.tried |= {one.number * 1000 + row for row in range(len(cells))}
+        waits = burst.traced(answered, len(burst))
+        assert not any(mark.dispatched for mark in waits), "it was not answered, and no batch will tell of it"
         if not answered:
             return group
         assert batcher is not None, "nobody serves it"

@@ -12,7 +12,7 @@ from shoal_server.admission.gate import Gate
 from shoal_server.batching.batcher import Batcher
 from shoal_server.batching.slots import Slots
 from shoal_server.errors import ShoalError
-from shoal_server.events import Observer
+from shoal_server.events import Observer, Traced
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.ports import LoadedModel
@@ -141,6 +141,7 @@ class Core:
         timeout_s: float | None = None,
         priority: int = 0,
         caller: str = "",
+        trace: Traced | None = None,
         before: Callable[[], None] = lambda: None,
         encode: Callable[[], None] = lambda: None,
     ) -> Sent:
@@ -148,7 +149,7 @@ class Core:
         sent = Sent(RecordingResponder(self.loop.time, before, encode))
         deadline_s = None if within_s is None else self.loop.time() + within_s
         request = InferenceRequest(
-            model, version, tensors, outputs, size_bytes, deadline_s, timeout_s, priority, caller
+            model, version, tensors, outputs, size_bytes, deadline_s, timeout_s, priority, caller, trace
         )
         try:
             sent.admission = self.service.infer(request, sent.responder)

@@ -42,6 +42,7 @@ from shoal_testing.fake_executor import void
 from shoal_testing.fake_model import FakeModel, Kind, Poison, Speed
 from shoal_testing.fakes import FakeStore, definition, tensor
 from shoal_testing.line import Lines, Standing
+from shoal_testing.mark import Mark
 from shoal_testing.naive_order import NaiveOrder
 from shoal_testing.scenario import (
     BIAS,
@@ -61,6 +62,7 @@ from shoal_testing.virtual_time import VirtualTimeLoop, run_virtual
 SETTLED_S: Final = 600.0  # after the last event, everything must have come to rest
 LOAD_LIMIT_S: Final = 10.0
 TURN_S: Final = 20e-6
+TRACED_SHARE: Final = 0.3
 
 
 @dataclass(eq=False)
@@ -106,6 +108,9 @@ class Simulation:
         self.plans = {plan.name: plan for plan in scenario.models}
         self._quick = Random(scenario.seed)
         self.at_once = AtOnce(self)
+        tracing = Random(scenario.seed)
+        self.marks = {id(one): Mark() for one in scenario.arrivals if tracing.random() < TRACED_SHARE}
+        """The records of arrivals that are traced."""
         self.requests: list[Tracked] = []
         self.askers = Counter(one.number for one in scenario.arrivals)
         """How many ask for the same content."""
@@ -326,6 +331,7 @@ class Simulation:
             timeout_s=arrival.timeout_s,
             priority=arrival.priority,
             caller=arrival.caller,
+            trace=self.marks.get(id(arrival)),
             before=lambda: self._before_answer(tracked[0]),
             encode=self._break_encoder if arrival.breaks_encoder else lambda: None,
         )

@@ -1,11 +1,12 @@
 """The verdict over a simulation that has come to rest: who got what, and what is left."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from shoal_server.errors import DeadlineExceeded, ExecutionFailed, InternalError, Unavailable
-from shoal_server.events import ExecutionAbandoned
+from shoal_server.events import BatchEnded, ExecutionAbandoned
 from shoal_testing.fake_model import FakeModel, Kind, Poison, decoded, number_of
 from shoal_testing.scenario import BIAS
 
@@ -34,6 +35,21 @@ def judge(simulation: "Simulation") -> None:
         at_once = simulation.at_once.answered[batcher]
         assert success + fail == len(admitted) + at_once, f"{batcher}: {success} + {fail} are not {len(admitted)}"
         assert success <= sum(one.ticket.ok for one in admitted) + at_once
+    _judge_traces(simulation)
+
+
+def _judge_traces(simulation: "Simulation") -> None:
+    """Each batch with traced members is told of once, and each of them is in one batch if it was dispatched."""
+    told: Counter[int] = Counter()
+    for event in simulation.core.events.of(BatchEnded):
+        assert 0 < len(event.members) == len(event.arrived_s) <= event.requests, event
+        assert all(at_s <= event.dispatched_s <= event.ended_s for at_s in event.arrived_s), event
+        ran = [id(member) for run in event.runs for member in run.members]
+        assert set(ran) <= set(map(id, event.members)), event
+        assert len(set(ran)) == len(ran), f"a member was answered by two runs: {event}"
+        told.update(map(id, event.members))
+    for mark in simulation.marks.values():
+        assert told[id(mark)] == mark.dispatched, f"a traced request is in {told[id(mark)]} batches"
 
 
 def _judge_request(simulation: "Simulation", one: "Tracked", seen: set[int], models: dict[int, FakeModel]) -> None:

@@ -82,7 +82,16 @@ class Batcher:
         self._at_once: AtOnce | None = None
         if runner.steady and not (self._guarded or self._limit or self._sharer or fairness or options.delay_s):
             self._at_once = AtOnce(
-                origin, options, slots, self._slot_account, executor, clock, self.forecast, self.statistics, cpu_ns
+                origin,
+                options,
+                slots,
+                self._slot_account,
+                executor,
+                clock,
+                self.forecast,
+                self.statistics,
+                cpu_ns,
+                self._tell,
             )
         self._running = RunningBatches()
         self._hung_in_a_row = 0

@@ -9,7 +9,7 @@ It takes no slot, as slots share out the threads: while models that compute for 
 sooner than a thread could take him up does not wait. What he uses is charged, so he is no better off where he waits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter_ns
 from typing import Final, Protocol
 
@@ -21,6 +21,7 @@ from shoal_server.batching.slots import Account, Slots
 from shoal_server.batching.statistics import Statistics
 from shoal_server.batching.ticket import Origin, Outputs
 from shoal_server.clock import Clock
+from shoal_server.events import BatchEnded, BatchRun, Traced
 from shoal_server.options import BatchingOptions
 from shoal_server.tensors.batch import as_array, blocks_of, pad_rows
 from shoal_server.tensors.spec import KnownForm
@@ -53,6 +54,10 @@ class Burst(Protocol):
         """Return the elements of one input of the requests from ``start`` to ``stop``, one after the other."""
         ...
 
+    def traced(self, start: int, stop: int) -> Sequence[Traced]:
+        """Return the records of those of the requests from ``start`` to ``stop`` that are traced."""
+        ...
+
     def succeed(self, outputs: Outputs, start: int, stop: int, rows: int) -> int:
         """Answer the requests from ``start`` to ``stop`` with ``rows`` rows each; return how many still waited.
 
@@ -75,8 +80,10 @@ class AtOnce:
         forecast: Forecast,
         statistics: Statistics,
         cpu_ns: Callable[[], int],
+        tell: Callable[[BatchEnded], None],
     ) -> None:
-        """``cpu_ns`` tells what processor time the calling thread has had."""
+        """``cpu_ns`` tells what processor time the calling thread has had, ``tell`` is told of traced batches."""
+        self._tell = tell
         self._cpu_ns = cpu_ns
         self._origin = origin
         self._options = options
@@ -103,6 +110,9 @@ class AtOnce:
                 break
             if burst.earliest_s <= now + forecast.safe_execution_s(now, rows):
                 break
+            traced = burst.traced(start, stop)
+            for trace in traced:
+                trace.dispatched = True
             try:
                 run = self._run(runner, burst, form, start, stop)
             except Exception:  # noqa: BLE001 - what a runtime may raise is not ours to enumerate; the long way tells of it
@@ -112,13 +122,43 @@ class AtOnce:
             self._slots.charge(self._account, took_s)
             forecast.drained(now, rows, pressed=stop < count)
             if run is None:
+                for trace in traced:
+                    trace.dispatched = False
                 break
+            reason = _FULL if rows >= self._most_rows else _SLOT_FREE
+            if traced:
+                self._tell(self._told(run, stop - start, reason, traced, (came_s, dispatched_s, now)))
             executor.learn(known, rows, run.cpu_ns / 1e9)
             forecast.observe(now, rows, took_s)
-            self._statistics.dispatched(rows, _FULL if rows >= self._most_rows else _SLOT_FREE)
+            self._statistics.dispatched(rows, reason)
             self._statistics.executed_at_once(run, stop - start, came_s, dispatched_s, now)
             start = stop
         return start
+
+    def _told(
+        self,
+        run: Run,
+        requests: int,
+        reason: CloseReason,
+        traced: Sequence[Traced],
+        times_s: tuple[float, float, float],
+    ) -> BatchEnded:
+        """Return what is told of a batch with traced members, which came, were dispatched and were over then."""
+        came_s, dispatched_s, ended_s = times_s
+        model, version, _uid = self._origin
+        return BatchEnded(
+            model,
+            version,
+            requests,
+            run.rows,
+            reason.value,
+            dispatched_s,
+            ended_s,
+            broken=False,
+            members=traced,
+            arrived_s=[came_s] * len(traced),
+            runs=[BatchRun(run.rows, run.began_ns, run.input_ns, run.infer_ns, run.output_ns, traced)],
+        )
 
     def _run(self, runner: Runner, burst: Burst, form: KnownForm, start: int, stop: int) -> Run:
         """Answer those from ``start`` to ``stop`` by one batch; where it raises, nobody was answered."""

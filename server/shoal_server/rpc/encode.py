@@ -93,3 +93,9 @@ def id_field(request_id: str) -> bytes:
         return b""
     encoded = request_id.encode()
     return field_header(_ID, len(encoded)) + encoded
+
+
+def id_of(field: bytes) -> str:
+    """Return the id that ``id_field`` made this of."""
+    request_id: str = ModelInferResponse.FromString(field).id if field else ""
+    return request_id

@@ -1,22 +1,19 @@
 """ModelInfer: the hot path. Lists of calls in, answers out from whichever thread has them."""
 
 from collections.abc import Sequence
-from typing import Final
 
-from shoal.inference.grpc_service_pb2 import ModelInferRequest
 from shoal_server.batching.ticket import Outputs
 from shoal_server.errors import Overloaded, ShoalError
 from shoal_server.rpc.burst import CallBurst
 from shoal_server.rpc.caller import CallerOf
 from shoal_server.rpc.decode import decode, parse
-from shoal_server.rpc.encode import ResponseEncoder, id_field
+from shoal_server.rpc.encode import ResponseEncoder, id_field, id_of
 from shoal_server.rpc.failure import fail, fail_by_bug, hold
+from shoal_server.rpc.noting import note_admitted, note_asked
 from shoal_server.rpc.plain import Plain, PlainBurst, PlainReader
-from shoal_server.service import Admission, Asked, InferenceRequest, InferenceService
+from shoal_server.service import Asked, InferenceRequest, InferenceService
 from shoal_server.tensors.spec import PlainTensors
-from shoal_server.transport.port import Call, Trace
-
-_MOST_NOTED: Final = 120  # characters
+from shoal_server.transport.port import Call
 
 
 class _CallResponder:
@@ -92,48 +89,34 @@ class InferenceHandler:
     def _admit_plain(self, call: Call, plain: Plain) -> None:
         (model, version, inputs, outputs), own, data, size_bytes = plain
         domain = InferenceRequest(model, version, PlainTensors(inputs, data), outputs, size_bytes, call.deadline_s)
+        trace = call.trace
+        if trace is not None:
+            note_asked(trace, model, id_of(own))
         self._infer(call, domain, _CallResponder(call, self._encoder, own, outputs))
 
     def _admit(self, call: Call) -> None:
-        trace = call.trace
-        # A trace tells what was asked by protobuf's message, and few calls are traced.
-        plain = self._plain.read(call) if trace is None else None
+        plain = self._plain.read(call)
         if plain is not None:
             self._admit_plain(call, plain)
             return
         message = call.message
         request = parse(message)
+        trace = call.trace
         if trace is not None:
-            note_asked(trace, request)
+            note_asked(trace, request.model_name, request.id)
         domain = decode(request, len(message), call.deadline_s)
-        domain.trace = trace
-        admission = self._infer(
-            call, domain, _CallResponder(call, self._encoder, id_field(request.id), tuple(domain.outputs))
-        )
-        if trace is not None:
-            note_admitted(trace, admission)
+        self._infer(call, domain, _CallResponder(call, self._encoder, id_field(request.id), tuple(domain.outputs)))
 
     def _refuse(self, call: Call, error: ShoalError) -> None:
         fail(call, error)
         if isinstance(error, Overloaded):
             hold(call, error, self._whose)
 
-    def _infer(self, call: Call, domain: InferenceRequest, responder: _CallResponder) -> Admission:
+    def _infer(self, call: Call, domain: InferenceRequest, responder: _CallResponder) -> None:
         if self._caller_of is not None:
             domain.caller = self._caller_of(call)
+        domain.trace = trace = call.trace
         admission = self._service.infer(domain, responder)
         call.on_cancel(admission.cancel)
-        return admission
-
-
-def note_asked(trace: Trace, request: ModelInferRequest) -> None:
-    """Tell a trace what was asked, cut to a length that a caller cannot abuse."""
-    trace.note("shoal.model.name", request.model_name[:_MOST_NOTED])
-    if request.id:
-        trace.note("shoal.request.id", request.id[:_MOST_NOTED])
-
-
-def note_admitted(trace: Trace, admission: Admission) -> None:
-    """Tell a trace what the request turned out to be."""
-    trace.note("shoal.model.version", str(admission.batcher.origin.version))
-    trace.note("shoal.request.rows", admission.ticket.rows)
+        if trace is not None:
+            note_admitted(trace, admission.batcher.origin.version, admission.ticket.rows)

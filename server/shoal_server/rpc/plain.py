@@ -40,6 +40,15 @@ class PlainBurst(Protocol):
         """The first deadline, in monotonic seconds; infinity where nobody has one."""
         ...
 
+    @property
+    def traced(self) -> Sequence[tuple[int, Call, bytes]]:
+        """Those that are traced: each one's place, its call, and its id as ``Plain`` has it."""
+        ...
+
+    def has_left(self, place: int, /) -> bool:
+        """Whether the caller of the request at this place left before it was answered."""
+        ...
+
     def __len__(self) -> int:
         """How many there are."""
         ...
@@ -64,7 +73,10 @@ class PlainReader(Protocol):
     """Reads what is plain, and leaves the rest."""
 
     def gather(self, calls: Sequence[Call]) -> tuple[Sequence[PlainBurst], Sequence[Call]]:
-        """Put together what is alike among calls of the native transport; return the others, too."""
+        """Put together what is alike among calls of the native transport; return the others, too.
+
+        A traced call is known by the one that it carries, its ``untraced``.
+        """
         ...
 
     def read(self, call: Call) -> Plain | None:

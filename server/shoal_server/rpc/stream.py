@@ -12,7 +12,7 @@ from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
 from shoal_server.rpc.errors import PUSHBACK, pushback_ms, status_of, trailers_of
 from shoal_server.rpc.failure import TRACE_TRAILER, reported
-from shoal_server.rpc.inference import note_admitted, note_asked
+from shoal_server.rpc.noting import note_admitted, note_asked
 from shoal_server.rpc.wire import field_header
 from shoal_server.service import Admission, InferenceService
 from shoal_server.transport.port import Status, Stream, Trace
@@ -179,14 +179,14 @@ class StreamHandler:
             responder.know(request.id)
             trace = responder.trace
             if trace is not None:
-                note_asked(trace, request)
+                note_asked(trace, request.model_name, request.id)
             domain = decode(request, len(message), deadline_s)
             domain.trace = trace
             domain.caller = caller
             responder.want(tuple(domain.outputs))
             admission = under_way[responder] = self._service.infer(domain, responder)
             if trace is not None:
-                note_admitted(trace, admission)
+                note_admitted(trace, admission.batcher.origin.version, admission.ticket.rows)
         except ShoalError as error:
             responder.fail(error)
             return

@@ -57,6 +57,11 @@ class TracedCall(_TracedExchange):
         self._call = call
 
     @property
+    def untraced(self) -> Call:
+        """The call itself; whoever answers that ends the trace, too."""
+        return self._call
+
+    @property
     def message(self) -> bytes:
         """As of the call itself."""
         return self._call.message

@@ -1,17 +1,30 @@
-"""Exact spans of the scripted scenario: parents, stages, links both ways, and statuses."""
+"""Exact spans of the scripted scenario: parents, stages, links and statuses; and those of calls that came together."""
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
+from time import monotonic
+from typing import Any
 
+import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.status import StatusCode
 
-from shoal_testing.scripted import CALLERS_SPAN, CALLERS_TRACE, Told
+from shoal_server.batching.burst import AtOnce, Burst
+from shoal_server.batching.execution import Runner
+from shoal_server.tensors.spec import KnownForm
+from shoal_testing.caller import Caller
+from shoal_testing.collected import NOWHERE, Collected
+from shoal_testing.scripted import CALLERS_SPAN, CALLERS_TRACE, Told, pair
+from shoal_testing.server import WAIT_S, RunningServer, running_server
 
 INFER = "inference.GRPCInferenceService/ModelInfer"
 STREAM = "inference.GRPCInferenceService/ModelStreamInfer"
+TOGETHER = 8
+ROUNDS = 60
 STAGES = ["queue", "compute_input", "compute_infer", "compute_output"]
 
 
@@ -149,3 +162,68 @@ def test_a_stream_has_a_span_for_each_of_its_requests(told: Told) -> None:
     assert all(not span.status.description for span in requests), "the caller's mistake is no error"
     assert (stream.start_time or 0) <= min(span.start_time or 0 for span in requests)
     assert max(span.end_time or 0 for span in requests) <= (stream.end_time or 0)
+
+
+def test_calls_that_are_answered_where_they_came_are_told_of_like_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected = Collected()
+    collected.install(monkeypatch)
+    telemetry = {"otlp_endpoint": NOWHERE, "trace_ratio": 0.0, "push_metrics": False}
+    rounds = answered = 0
+    with running_server(folder, telemetry=telemetry) as running, Caller(running.address) as caller:
+        if running.server.transport_name != "native":
+            pytest.skip("only what the native transport carries comes in bursts")
+        while not answered:
+            assert rounds < ROUNDS, "no traced call was ever answered where it came"
+            rounds += 1
+            answered = _together(running, caller, sampled=frozenset({1, 2, 5}))
+    traced = {number(span): span for span in collected.named(INFER)}
+    assert Counter(attribute(span, "shoal.request.id") for span in traced.values()) == dict.fromkeys("125", rounds)
+    for span in traced.values():
+        assert span.parent is not None
+        assert (attribute(span, "rpc.status_code"), attribute(span, "shoal.request.rows")) == ("OK", 1)
+        assert (attribute(span, "shoal.model.name"), attribute(span, "shoal.model.version")) == ("pair", "1")
+        stages = [one for one in collected.spans if one.parent is not None and one.parent.span_id == number(span)]
+        assert [stage.name for stage in stages] == STAGES
+        assert all(one.context and span.context and one.context.trace_id == span.context.trace_id for one in stages)
+    batches = {number(span): span for span in collected.named("batch pair")}
+    assert Counter(link for span in batches.values() for link in linked(span)) == dict.fromkeys(traced, 1)
+    assert {link for span in traced.values() for link in linked(span)} == set(batches)
+
+
+def _together(running: RunningServer, caller: Caller, sampled: frozenset[int]) -> int:
+    """Make calls that the server takes at once; return how many that are traced were answered where they came."""
+    found = 0
+    answering = AtOnce.run
+
+    def counted(at_once: AtOnce, runner: Runner, burst: Burst, form: KnownForm) -> int:
+        nonlocal found
+        answered = answering(at_once, runner, burst, form)
+        found += len(burst.traced(0, answered))
+        return answered
+
+    held, may_go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        may_go_on.wait(WAIT_S)
+
+    running.loop.call_soon_threadsafe(hold)
+    assert held.wait(WAIT_S)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AtOnce, "run", counted)
+        calls = [
+            caller.begin(
+                pair(1, request_id=str(one)).SerializeToString(),
+                metadata=[("traceparent", f"00-{one + 1:032x}-{1:016x}-0{int(one in sampled)}")],
+            )
+            for one in range(TOGETHER)
+        ]
+        transport: Any = running.server._listeners._transports[0]  # noqa: SLF001
+        ends_s = monotonic() + WAIT_S
+        while transport.inside()[1] < TOGETHER and monotonic() < ends_s:
+            may_go_on.wait(0.001)
+        may_go_on.set()
+        assert [call.outcome().status for call in calls] == ["OK"] * TOGETHER
+    return found

@@ -16,7 +16,7 @@ from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.tensors import batch
 from shoal_server.tensors.batch import Array, OutputBlock
 from shoal_server.tensors.spec import Signature
-from shoal_testing.planted.planting import planted
+from shoal_testing.planted.planting import nothing, planted
 
 
 @planted(seen_by=4)
@@ -107,3 +107,27 @@ def late_requests_are_answered_at_once(patch: pytest.MonkeyPatch) -> None:
         return original(self, runner, calls, form)
 
     patch.setattr(AtOnce, "run", patient)
+
+
+@planted(seen_by=4)
+def traced_batches_at_once_are_not_told_of(patch: pytest.MonkeyPatch) -> None:
+    original = AtOnce.__init__
+
+    def discreet(self: AtOnce, *rest: Any, **more: Any) -> None:  # noqa: ANN401
+        original(self, *rest, **more)
+        self._tell = nothing
+
+    patch.setattr(AtOnce, "__init__", discreet)
+
+
+@planted(seen_by=48)
+def who_could_not_be_answered_at_once_stays_dispatched(patch: pytest.MonkeyPatch) -> None:
+    original = AtOnce.run
+
+    def forgetful(self: AtOnce, runner: Any, calls: Any, form: Any) -> int:  # noqa: ANN401
+        answered = original(self, runner, calls, form)
+        for mark in calls.traced(0, calls.tried):
+            mark.dispatched = True
+        return answered
+
+    patch.setattr(AtOnce, "run", forgetful)

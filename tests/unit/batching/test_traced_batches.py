@@ -1,25 +1,20 @@
 """What the core tells of batches with traced members, and only of those."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from shoal_server.errors import ExecutionFailed
 from shoal_server.events import BatchEnded
 from shoal_server.options import BatchingOptions
-from shoal_server.service import InferenceRequest
+from shoal_server.service import Asked, InferenceRequest
+from shoal_testing.at_once import FakeBurst
 from shoal_testing.core import Core, rows_of, run_core, wait
 from shoal_testing.fake_model import FakeModel, Kind, Poison, Speed
 from shoal_testing.fakes import RecordingResponder, definition
+from shoal_testing.mark import Mark
 
 RUN_S = 0.01
-
-
-@dataclass(eq=False)
-class Mark:
-    """Stands for a trace."""
-
-    dispatched: bool = False
 
 
 def send(core: Core, number: int, trace: Mark | None, within_s: float | None = None) -> RecordingResponder:
@@ -105,3 +100,70 @@ def test_a_batch_that_is_given_up_is_told_of_too() -> None:
         definition("m", batching=BatchingOptions(execution_limit_s=0.5)),
         make=lambda core, *_: FakeModel(threads=core.threads, speed=Speed(2.0)),
     )
+
+
+QUICK: dict[str, Any] = {"quick": lambda: True, "hangs": lambda _work: True}
+
+
+def together(core: Core, marks: dict[int, Mark], count: int = 5) -> int:
+    """Have requests of one row answered where they came; return how many were."""
+    tensors = [rows_of(number)[0] for number in range(count)]
+    name, datatype, shape, data = tensors[0]
+    asked = Asked("m", "", ((name, datatype, shape),), (), [len(data)])
+    return core.service.infer_now(asked, FakeBurst([tensor.data for tensor in tensors], marks=marks))
+
+
+def test_a_batch_that_is_answered_where_it_came_is_told_of_in_the_same_way() -> None:
+    async def test(core: Core) -> None:
+        send(core, 0, None)
+        core.service.flush()
+        await wait(1)
+        began_s = core.loop.time()
+        marks = {1: Mark(), 3: Mark()}
+        assert together(core, marks) == 5
+        await wait(0)
+        (event,) = told(core)
+        assert (event.model, event.version, event.requests, event.rows, event.reason) == ("m", 1, 5, 5, "slot_free")
+        assert (list(event.members), list(event.arrived_s)) == ([*marks.values()], [began_s] * 2)
+        assert (event.dispatched_s, event.broken) == (began_s, False)
+        assert event.ended_s == pytest.approx(began_s + RUN_S / 10)
+        (run,) = event.runs
+        assert (run.rows, list(run.members)) == (5, [*marks.values()])
+
+    run_core(
+        test, make=lambda core, *_: FakeModel(script=lambda run: core.loop.advance(RUN_S / 10 if run else 0)), **QUICK
+    )
+
+
+def test_several_batches_that_are_answered_where_they_came_tell_each_of_its_own_members() -> None:
+    async def test(core: Core) -> None:
+        send(core, 0, None)
+        core.service.flush()
+        await wait(1)
+        marks = {0: Mark(), 4: Mark()}
+        assert together(core, marks) == 5
+        await wait(0)
+        assert [list(event.members) for event in told(core)] == [[marks[0]], [marks[4]]]
+        assert [event.reason for event in told(core)] == ["full", "slot_free"]
+
+    run_core(test, definition("m", batching=BatchingOptions(max_rows=2)), **QUICK)
+
+
+def test_who_could_not_be_answered_where_he_came_is_told_of_by_the_batch_that_he_waits_for() -> None:
+    async def test(core: Core) -> None:
+        send(core, 0, None)
+        core.service.flush()
+        await wait(1)
+        mark = Mark()
+        assert (together(core, {0: mark}), mark.dispatched) == (0, False)
+        send(core, 1, mark)
+        core.service.flush()
+        await wait(1)
+        assert mark.dispatched
+        assert [list(event.members) for event in told(core)] == [[mark]]
+
+    def once(run: int) -> None:
+        if run == 1:
+            raise ExecutionFailed("broken")
+
+    run_core(test, make=lambda *_: FakeModel(script=once), **QUICK)

@@ -13,11 +13,27 @@ use crate::message;
 /// Each is compared with the forms before it; what is of more forms than this is read one by one.
 const MOST_FORMS: usize = 16;
 
-/// A request: its call, its id as a field of the answer, and the elements of each input.
+/// A request: its call, what carries that where somebody records it, its id as a field of the answer, and the elements of
+/// each input.
 pub(super) struct Member {
     pub(super) call: Py<Call>,
+    pub(super) traced: Option<Py<PyAny>>,
     pub(super) id: Range<usize>,
     pub(super) raw: Vec<Range<usize>>,
+}
+
+impl Member {
+    /// The call as it was handed in.
+    pub(super) fn handed(&self, py: Python<'_>) -> Py<PyAny> {
+        match &self.traced {
+            Some(traced) => traced.clone_ref(py),
+            None => self.call.clone_ref(py).into_any(),
+        }
+    }
+
+    fn own<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.call.get().body().head()[self.id.clone()])
+    }
 }
 
 /// Puts requests together.
@@ -27,8 +43,8 @@ pub(super) struct Bursts {
 }
 
 impl Bursts {
-    /// Adds a request; returns its call where there are too many forms.
-    pub(super) fn add(&mut self, form: &Bound<'_, PyTuple>, member: Member) -> Option<Py<Call>> {
+    /// Adds a request; returns it where there are too many forms.
+    pub(super) fn add(&mut self, form: &Bound<'_, PyTuple>, member: Member) -> Option<Member> {
         let alike = self.all.iter().position(|burst| {
             let sizes = member.raw.iter().map(Range::len);
             burst.form.is(form) && burst.sizes.iter().copied().eq(sizes)
@@ -40,13 +56,14 @@ impl Bursts {
                     form: form.clone().unbind(),
                     sizes: member.raw.iter().map(Range::len).collect(),
                     members: Vec::new(),
+                    traced: Vec::new(),
                     size_bytes: 0,
                     earliest_s: f64::INFINITY,
                 };
                 burst.add(member);
                 self.all.push(burst);
             }
-            None => return Some(member.call),
+            None => return Some(member),
         }
         None
     }
@@ -62,6 +79,8 @@ pub struct Burst {
     form: Py<PyTuple>,
     sizes: Vec<usize>,
     members: Vec<Member>,
+    /// The places of those that somebody records.
+    traced: Vec<usize>,
     size_bytes: usize,
     earliest_s: f64,
 }
@@ -72,6 +91,9 @@ impl Burst {
         self.size_bytes += call.body().len();
         if let Some(deadline) = call.shared.deadline {
             self.earliest_s = self.earliest_s.min(call.application.seconds(deadline));
+        }
+        if member.traced.is_some() {
+            self.traced.push(self.members.len());
         }
         self.members.push(member);
     }
@@ -107,6 +129,18 @@ impl Burst {
     #[getter]
     fn earliest_s(&self) -> f64 {
         self.earliest_s
+    }
+
+    /// Those that somebody records: the place of each, its call as it was handed in, and its id as a field of the answer.
+    #[getter]
+    fn traced<'py>(&self, py: Python<'py>) -> Vec<(usize, Py<PyAny>, Bound<'py, PyBytes>)> {
+        let told = |&place: &usize| (place, self.members[place].handed(py), self.members[place].own(py));
+        self.traced.iter().map(told).collect()
+    }
+
+    /// Whether the caller of the request at this place left before it was answered.
+    fn has_left(&self, place: usize) -> PyResult<bool> {
+        Ok(self.some(place, place + 1)?[0].call.get().shared.has_left())
     }
 
     fn __len__(&self) -> usize {
@@ -161,8 +195,7 @@ impl Burst {
             for range in &member.raw {
                 raw.append(bytes_of(py, body, range.clone())?)?;
             }
-            let id = PyBytes::new(py, &body.head()[member.id.clone()]);
-            requests.append((member.call.clone_ref(py), id, raw, body.len()))?;
+            requests.append((member.handed(py), member.own(py), raw, body.len()))?;
         }
         Ok(requests)
     }

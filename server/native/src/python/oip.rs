@@ -60,12 +60,9 @@ impl RequestReader {
         let mut bursts = Bursts::default();
         let mut others = Vec::new();
         for call in calls {
-            let native = match call.cast::<Call>() {
-                Ok(native) => native,
-                Err(_) => {
-                    others.push(call);
-                    continue;
-                }
+            let Some((native, is_traced)) = native_of(&call)? else {
+                others.push(call);
+                continue;
             };
             let body = native.get().body();
             let message = body.head();
@@ -78,12 +75,13 @@ impl RequestReader {
                 continue;
             };
             let member = Member {
-                call: native.clone().unbind(),
+                call: native.unbind(),
+                traced: is_traced.then(|| call.unbind()),
                 id: pieces.id,
                 raw: pieces.raw,
             };
             if let Some(left) = bursts.add(&form, member) {
-                others.push(left.into_bound(py).into_any());
+                others.push(left.handed(py).into_bound(py));
             }
         }
         Ok((bursts.all, others))
@@ -91,8 +89,8 @@ impl RequestReader {
 
     /// Reads the message of a call, of whichever transport.
     fn read<'py>(&self, py: Python<'py>, call: &Bound<'py, PyAny>) -> PyResult<Option<Request<'py>>> {
-        if let Ok(call) = call.cast::<Call>() {
-            return self.pieces(py, call.get().body());
+        if let Some((native, _)) = native_of(call)? {
+            return self.pieces(py, native.get().body());
         }
         let message: PyBackedBytes = call.getattr(intern!(py, "message"))?.cast_into::<PyBytes>()?.into();
         self.pieces(py, &Bytes::from_owner(message).into())
@@ -157,6 +155,16 @@ impl RequestReader {
         }
         Ok(Some(form))
     }
+}
+
+/// The call of this transport, and whether it is carried by one that records it, as its `untraced`; None where it is of
+/// another transport.
+fn native_of<'py>(call: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, Call>, bool)>> {
+    if let Ok(native) = call.cast::<Call>() {
+        return Ok(Some((native.clone(), false)));
+    }
+    let carried = call.getattr_opt(intern!(call.py(), "untraced"))?;
+    Ok(carried.and_then(|carried| Some((carried.cast_into::<Call>().ok()?, true))))
 }
 
 fn read_form<'py>(py: Python<'py>, message: &[u8], pieces: &oip::Pieces) -> PyResult<Option<Bound<'py, PyTuple>>> {
