@@ -18,6 +18,7 @@ from shoal_server.clock import MonotonicClock
 from shoal_server.mailbox import Mailbox
 from shoal_server.transport.choice import open_transport
 from shoal_server.transport.grpcio import GrpcioOptions
+from shoal_server.transport.headers import header_finder
 from shoal_server.transport.port import Call, Routes, Status, Stream, TlsMaterial, Transport
 
 WAIT_S: Final = 10.0
@@ -47,7 +48,7 @@ class Service:
 
     def routes(self) -> Routes:
         hot = {"Echo": self._echo, "Hold": self._hold, "Fail": self._fail, "Describe": self._describe, "Raise": _raise}
-        hot["Refuse"] = self._refuse
+        hot |= {"Refuse": self._refuse, "Carrying": _carrying}
         cold = {"Cold": _cold, "ColdRaise": _cold_raise, "ColdHold": self._cold_hold}
         streams = {
             "Chat": self._chat,
@@ -135,6 +136,13 @@ class Service:
 
 def _raise(_calls: Sequence[Call]) -> None:
     raise RuntimeError("a bug, as the test wishes")
+
+
+def _carrying(calls: Sequence[Call]) -> None:
+    """Answer with the header ``word``."""
+    found = dict(header_finder()(calls, "word"))
+    for place, call in enumerate(calls):
+        call.reply(json.dumps(found.get(place)).encode())
 
 
 async def _cold(call: Call) -> None:

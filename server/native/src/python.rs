@@ -17,6 +17,7 @@ fn shoal_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<call::Exchange>()?;
     module.add_class::<oip::RequestReader>()?;
     module.add_class::<burst::Burst>()?;
+    module.add_function(wrap_pyfunction!(call::carrying, module)?)?;
     module.add_function(wrap_pyfunction!(load::load, module)?)?;
     module.add_class::<generator::LoadGenerator>()?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

@@ -117,13 +117,11 @@ def traced(routes: Routes, tracer: Tracer, clock: Clock) -> Routes:
 
 def _hot(route: Callable[[Sequence[Call]], None], tracer: Tracer, clock: Clock) -> Callable[[Sequence[Call]], None]:
     def handle(calls: Sequence[Call]) -> None:
-        begin = tracer.begin
-        traces = [begin(call) for call in calls]
-        if any(traces):
-            calls = [
-                TracedCall(call, trace, clock) if trace is not None else call
-                for call, trace in zip(calls, traces, strict=True)
-            ]
+        traces = tracer.begin_all(calls)
+        if traces:
+            calls = list(calls)
+            for place, trace in traces:
+                calls[place] = TracedCall(calls[place], trace, clock)
         route(calls)
 
     return handle

@@ -94,6 +94,14 @@ def test_a_call_knows_its_method_peer_and_metadata(channel: grpc.Channel) -> Non
     assert not {"te", "content-type", "grpc-timeout"} & {name for name, _ in told["metadata"]}
 
 
+def test_a_header_is_found_in_a_list_of_calls(channel: grpc.Channel) -> None:
+    method = unary(channel, "Carrying")
+    headers: list[Metadata] = [(), (("word", "a"),), (("other", "b"),), (("word", "c"), ("word", "d")), (("word", ""),)]
+    futures = [method.future(b"", timeout=WAIT_S, metadata=headers[number % 5]) for number in range(100)]
+    found = [json.loads(future.result()) for future in futures]
+    assert found == [None, "a", None, "c", ""] * 20
+
+
 def test_a_deadline_is_absolute_monotonic_time_and_none_is_none(channel: grpc.Channel) -> None:
     before_s = time.monotonic()
     told = json.loads(call(channel, "Describe", timeout_s=5))

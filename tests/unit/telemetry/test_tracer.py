@@ -55,6 +55,43 @@ def test_the_ratio_of_calls_without_a_trace_is_traced(seed: int) -> None:
     assert not any(tracer(0.0)[0].begin(FakeCall()) for _ in range(100))
 
 
+def test_calls_are_chosen_as_by_comparing_an_id_of_each(seed: int) -> None:
+    chosen, _ = tracer(0.25, seed)
+    found = [trace for _ in range(40_000) if (trace := chosen.begin(FakeCall()))]
+    assert len({trace.trace_number for trace in found}) == len(found)
+    low = [trace.trace_number % (1 << 64) / (1 << 64) for trace in found]
+    assert max(low) < 0.25, "a server of the same ratio that is called within such a trace traces the call, too"
+    assert sum(low) / len(low) == pytest.approx(0.125, abs=0.005)
+    # Each has the same chance, whatever became of the one before.
+    chosen, _ = tracer(0.25, seed)
+    drawn = [chosen.begin(FakeCall()) is not None for _ in range(40_000)]
+    after = [drawn[place + 1] for place in range(len(drawn) - 1) if drawn[place]]
+    assert sum(drawn) / len(drawn) == pytest.approx(0.25, abs=0.02)
+    assert sum(after) / len(after) == pytest.approx(0.25, abs=0.03)
+
+
+def known(trace: RequestTrace | None) -> tuple[int, int] | None:
+    return None if trace is None else (trace.trace_number, trace.parent_id)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.02, 0.5, 1.0])
+@pytest.mark.parametrize("carrying", [0.0, 0.1, 1.0])
+def test_which_of_a_list_are_traced_is_as_if_they_had_come_one_by_one(ratio: float, carrying: float, seed: int) -> None:
+    random = Random(seed)
+    headers = [parent(sampled=True), parent(sampled=False), FakeCall([("traceparent", "nonsense")])]
+    calls = [random.choice(headers) if random.random() < carrying else FakeCall() for _ in range(2000)]
+    one_by_one, _ = tracer(ratio, seed)
+    wanted = [known(one_by_one.begin(call)) for call in calls]
+    in_lists, _ = tracer(ratio, seed)
+    found: list[tuple[int, int] | None] = []
+    while len(found) < len(calls):
+        some = calls[len(found) : len(found) + random.randint(1, 50)]
+        traced = dict(in_lists.begin_all(some))
+        assert list(traced) == sorted(traced)
+        found += [known(traced.get(place)) for place in range(len(some))]
+    assert found == wanted
+
+
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
 def test_a_callers_own_trace_decides_whatever_the_ratio(ratio: float) -> None:
     chosen, _ = tracer(ratio)

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use super::application::{metadata_of, Application};
 use crate::body::Body;
@@ -158,6 +159,30 @@ impl Call {
                 .post(Event::Left(self.shared.clone()));
         }
     }
+}
+
+/// The calls of a list that carry a header, whichever transport they are of: each one's place and the header's first value.
+#[pyfunction]
+pub(super) fn carrying<'py>(calls: &Bound<'py, PyList>, header: &str) -> PyResult<Vec<(usize, Bound<'py, PyAny>)>> {
+    let py = calls.py();
+    let mut found = Vec::new();
+    for (place, call) in calls.iter().enumerate() {
+        let Ok(native) = call.cast::<Call>() else {
+            for pair in call.getattr(intern!(py, "metadata"))?.try_iter()? {
+                let (name, value): (Bound<'_, PyString>, Bound<'_, PyAny>) = pair?.extract()?;
+                if name == header {
+                    found.push((place, value));
+                    break;
+                }
+            }
+            continue;
+        };
+        if let Some(value) = native.get().shared.headers.get(header) {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            found.push((place, PyString::new(py, &text).into_any()));
+        }
+    }
+    Ok(found)
 }
 
 /// A stream, as far as the wire goes.
