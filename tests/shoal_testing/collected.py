@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
 from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
     MetricExporter,
@@ -12,9 +13,12 @@ from opentelemetry.sdk.metrics.export import (
     NumberDataPoint,
 )
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, TraceState
+from opentelemetry.trace.status import Status, StatusCode
 
 from shoal_server.telemetry import exporters
+from shoal_server.telemetry.made_spans import MadeSpans
 
 NOWHERE: Final = "http://127.0.0.1:9"
 """An endpoint for options that the stand-ins never look at."""
@@ -40,12 +44,62 @@ class MemoryMetricExporter(MetricExporter):
         pass
 
 
+class MemorySpanExporter:
+    """Keeps what it is given, as OpenTelemetry's own spans."""
+
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def export(self, spans: MadeSpans) -> SpanExportResult:
+        self.spans += read_spans(spans)
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        pass
+
+
+def read_spans(made: MadeSpans) -> Sequence[ReadableSpan]:
+    """Return what a collector would make of them."""
+    return [
+        _read(span)
+        for resource in made.request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+def _read(span: Span) -> ReadableSpan:
+    trace_id = int.from_bytes(span.trace_id)
+    state = TraceState.from_header([span.trace_state])
+    assert span.flags & SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
+    remote = bool(span.flags & SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
+    parent = _context(trace_id, span.parent_span_id, state, remote=remote) if span.parent_span_id else None
+    assert parent or not remote
+    values = {one.key: getattr(one.value, one.value.WhichOneof("value") or "") for one in span.attributes}
+    assert len(values) == len(span.attributes), "an attribute is there twice"
+    return ReadableSpan(
+        span.name,
+        _context(trace_id, span.span_id, state),
+        parent,
+        attributes=values,
+        links=[Link(_context(int.from_bytes(link.trace_id), link.span_id)) for link in span.links],
+        kind=SpanKind(span.kind - 1),  # OTLP has one more, for those who do not say
+        status=Status(StatusCode(span.status.code), span.status.message or None),
+        start_time=span.start_time_unix_nano,
+        end_time=span.end_time_unix_nano,
+    )
+
+
+def _context(trace_id: int, span_id: bytes, state: TraceState | None = None, *, remote: bool = False) -> SpanContext:
+    return SpanContext(trace_id, int.from_bytes(span_id), remote, TraceFlags(TraceFlags.SAMPLED), state)
+
+
 class Collected:
     """What was told so far."""
 
     def __init__(self) -> None:
         self.metric_exporter = MemoryMetricExporter()
-        self.span_exporter = InMemorySpanExporter()
+        self.span_exporter = MemorySpanExporter()
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Have servers made from now on tell it here, where they push."""
@@ -54,7 +108,7 @@ class Collected:
 
     @property
     def spans(self) -> Sequence[ReadableSpan]:
-        return self.span_exporter.get_finished_spans()
+        return self.span_exporter.spans
 
     def named(self, name: str) -> list[ReadableSpan]:
         """Return the spans of a name, by their start."""

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import Final
 
 from opentelemetry.sdk.metrics.export import MetricExporter
-from opentelemetry.sdk.trace.export import SpanExporter
 
 from shoal_server.options import TelemetryOptions
+from shoal_server.telemetry.made_spans import MadeSpansExporter
 
 _MOST_POINTS: Final = 4000
 """Per message over gRPC: a collector takes 4 MiB by default, and a histogram's point is some 400 bytes."""
@@ -29,17 +29,16 @@ def metric_exporter(options: TelemetryOptions) -> MetricExporter:
     return ByHttp(endpoint=options.metrics_endpoint, session=bounded_session())
 
 
-def span_exporter(options: TelemetryOptions) -> SpanExporter:
+def span_exporter(options: TelemetryOptions) -> MadeSpansExporter:
     """Return what pushes spans to the endpoint."""
     if options.protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as ByGrpc  # noqa: PLC0415
+        from shoal_server.telemetry.grpc_span_exporter import GrpcSpanExporter  # noqa: PLC0415
 
-        return ByGrpc(endpoint=options.traces_endpoint)
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as ByHttp  # noqa: PLC0415
-
+        return GrpcSpanExporter(endpoint=options.traces_endpoint)
     from shoal_server.telemetry.bounded_answers import bounded_session  # noqa: PLC0415
+    from shoal_server.telemetry.http_span_exporter import HttpSpanExporter  # noqa: PLC0415
 
-    return ByHttp(endpoint=options.traces_endpoint, session=bounded_session())
+    return HttpSpanExporter(endpoint=options.traces_endpoint, session=bounded_session())
 
 
 @contextmanager

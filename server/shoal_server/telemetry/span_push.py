@@ -6,13 +6,15 @@ thread of the request, and on shutdown waits for up to 30 s.
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from shoal_server.telemetry import losses as lost
 from shoal_server.telemetry.backend import Backend
 from shoal_server.telemetry.losses import Losses
+from shoal_server.telemetry.made_spans import MadeSpansExporter
 from shoal_server.telemetry.request_trace import Record
 from shoal_server.telemetry.spans import SpanMaker
 
@@ -25,7 +27,7 @@ class SpanPush:
 
     def __init__(  # noqa: PLR0913 - its collaborators
         self,
-        exporter: SpanExporter,
+        exporter: MadeSpansExporter,
         endpoint: str,
         maker: SpanMaker,
         losses: Losses,
@@ -81,6 +83,8 @@ class SpanPush:
     def _push(self) -> None:
         while self._records and not self._given_up:
             records = [self._records.popleft() for _ in range(min(len(self._records), _AT_ONCE))]
-            spans = self._maker.spans(records)
-            if not self._backend.send(lambda spans=spans: self._exporter.export(spans) is SpanExportResult.SUCCESS):  # type: ignore[misc] # mypy cannot type the default
+            if not self._backend.send(lambda records=records: self._sent(records)):  # type: ignore[misc] # mypy cannot type the default
                 self._losses.add(lost.TRACES, lost.EXPORT_FAILED, len(records))
+
+    def _sent(self, records: Sequence[Record]) -> bool:
+        return self._exporter.export(self._maker.made(records)) is SpanExportResult.SUCCESS
