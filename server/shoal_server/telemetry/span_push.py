@@ -18,7 +18,8 @@ from shoal_server.telemetry.made_spans import MadeSpansExporter
 from shoal_server.telemetry.request_trace import Record
 from shoal_server.telemetry.spans import SpanMaker
 
-_AT_ONCE: Final = 128  # records, each of them a handful of spans
+_AT_ONCE: Final = 256
+"""Records, of a request five spans of some 150 bytes each; to send a message takes 0.5 ms, however small it is."""
 _CLOSING_S: Final = 0.5  # for a thread whose exporter was just shut down
 
 
@@ -75,13 +76,14 @@ class SpanPush:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._wake.wait(self._interval_s)
+            woken = self._wake.wait(self._interval_s)
             self._wake.clear()
-            self._push()
-        self._push()
+            # What comes while a whole message is sent waits for company, or for the interval.
+            self._push(self._enough if woken and not self._stopping else 1)
+        self._push(1)
 
-    def _push(self) -> None:
-        while self._records and not self._given_up:
+    def _push(self, enough: int) -> None:
+        while len(self._records) >= enough and not self._given_up:
             records = [self._records.popleft() for _ in range(min(len(self._records), _AT_ONCE))]
             if not self._backend.send(lambda records=records: self._sent(records)):  # type: ignore[misc] # mypy cannot type the default
                 self._losses.add(lost.TRACES, lost.EXPORT_FAILED, len(records))

@@ -5,6 +5,7 @@ us of the interpreter for a request and its batch, where this takes 20; and whoe
 loop waiting for it.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from random import Random
@@ -46,6 +47,9 @@ _HERE: Final = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 """The flags of a span whose parent, where it has one, is of this process."""
 _REMOTE: Final = _HERE | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 _MOST_KNOWN: Final = 1024
+_AT_A_TIME: Final = 32
+"""Records; 0.4 ms. Then whoever waits for the interpreter has it: without asking for it he would wait for 5 ms."""
+_PAUSE_S: Final = 0.0001
 
 Attributes = dict[str, str | int]
 
@@ -65,7 +69,9 @@ class SpanMaker:
         """Return the spans of records, each record's together."""
         request = ExportTraceServiceRequest.FromString(self._empty)
         spans = request.resource_spans[0].scope_spans[0].spans
-        for record in records:
+        for number, record in enumerate(records, 1):
+            if not number % _AT_A_TIME:
+                time.sleep(_PAUSE_S)
             match record:
                 case RequestTrace():
                     self._request(spans.add, record)
