@@ -62,7 +62,7 @@ class Server:
         self.readiness = Readiness()
         self._door = Door(self._gate, self.readiness)
         self.telemetry = Telemetry(settings.telemetry.options(), self._clock)
-        observer = Observers([EventLog(), self.readiness, self.telemetry])
+        observer = Observers([EventLog(), self.readiness, self.telemetry], of_batches=[self.telemetry])
         cpus = available_cpus()
         whole_cpus = max(1, floor(cpus))
         slots = settings.runtime.slots or whole_cpus

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Traced(Protocol):
@@ -77,8 +77,7 @@ class ExecutionAbandoned:
     limit_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRun:
+class BatchRun(NamedTuple):
     """One call of the model: when it began, by ``time.perf_counter_ns``, and nanoseconds per stage.
 
     ``members`` are those of its requests that are traced.
@@ -92,8 +91,7 @@ class BatchRun:
     members: Sequence[Traced]
 
 
-@dataclass(frozen=True, slots=True)
-class BatchEnded:
+class BatchEnded(NamedTuple):
     """A batch with traced ``members`` is over; told only of such batches. Times are monotonic seconds.
 
     ``arrived_s`` says when each of the members came, ``reason`` why the batch took no more; ``runs`` are the calls of

@@ -64,7 +64,7 @@ class Batcher:
         self.batches = runner.signature.batched
         self.instances = instances
         self._slots = slots
-        self._slot_account = slots.account(self.pump)
+        self._slot_account = account = slots.account(self.pump)
         self._executor = executor
         self._clock = clock
         self._observer = observer
@@ -82,16 +82,7 @@ class Batcher:
         self._at_once: AtOnce | None = None
         if runner.steady and not (self._guarded or self._limit or self._sharer or fairness or options.delay_s):
             self._at_once = AtOnce(
-                origin,
-                options,
-                slots,
-                self._slot_account,
-                executor,
-                clock,
-                self.forecast,
-                self.statistics,
-                cpu_ns,
-                self._tell,
+                origin, options, slots, account, executor, clock, self.forecast, self.statistics, cpu_ns, observer
             )
         self._running = RunningBatches()
         self._hung_in_a_row = 0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from shoal_server.batching.ticket import Outputs
 from shoal_server.events import Traced
 from shoal_server.rpc.encode import ResponseEncoder, id_of
-from shoal_server.rpc.noting import note_admitted, note_asked
+from shoal_server.rpc.noting import note_answered
 from shoal_server.rpc.plain import PlainBurst
 from shoal_server.tensors.batch import WHOLE
 from shoal_server.transport.port import Status
@@ -45,8 +45,7 @@ class CallBurst:
         answered = self._calls.answer(start, stop, template.head, parts)
         for place, trace, own in self._traced:
             if start <= place < stop:
-                note_asked(trace, self._calls.form[0], id_of(own))
-                note_admitted(trace, outputs.origin.version, rows)
+                note_answered(trace, self._calls.form[0], id_of(own), outputs.origin.version, rows)
                 if self._calls.has_left(place):
                     trace.end(Status.CANCELLED, "the caller left")
                 else:

@@ -76,7 +76,7 @@ class EventLog:
                 else:
                     log.info("%s: %s, %.3g s", what, event.outcome, event.seconds)
             case BatchEnded():
-                pass  # it is for traces, and there are many
+                pass  # it is for traces
             case _:
                 _log_security(event)
 
@@ -103,14 +103,18 @@ def _days(left_s: float) -> str:
 
 
 class Observers:
-    """Tells several observers; one that fails is logged, and neither the others nor the core notice."""
+    """Tells several observers; one that fails is logged, and neither the others nor the core notice.
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
+    Of batches, of which there are many, it tells only ``of_batches``.
+    """
+
+    def __init__(self, observers: Sequence[Observer], of_batches: Sequence[Observer]) -> None:
         self._observers = observers
+        self._of_batches = of_batches
 
     def observe(self, event: Event) -> None:
         """Pass an event on."""
-        for observer in self._observers:
+        for observer in self._of_batches if isinstance(event, BatchEnded) else self._observers:
             try:
                 observer.observe(event)
             except Exception:  # noqa: BLE001 - telemetry may fail, the core may not

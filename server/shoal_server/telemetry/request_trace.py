@@ -1,16 +1,16 @@
 """What is remembered of a traced request until its spans are made: plain fields, filled as things happen."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
+from threading import Lock
+from typing import NamedTuple
 
 from shoal_server.events import BatchEnded, OperationEnded
 from shoal_server.transport.port import Status
 
 
-@dataclass(frozen=True, slots=True)
-class BatchTrace:
+class BatchTrace(NamedTuple):
     """A batch with traced members. The shifts turn its clocks into nanoseconds since 1970."""
 
     event: BatchEnded
@@ -20,8 +20,7 @@ class BatchTrace:
     perf_shift_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class OperationTrace:
+class OperationTrace(NamedTuple):
     """An operator's change of a model; the shift is as for a batch."""
 
     event: OperationEnded
@@ -37,9 +36,9 @@ class RequestTrace:
     """
 
     __slots__ = (
+        "_completes",
         "_done",
-        "_incomplete",
-        "_open",
+        "_ends",
         "_random",
         "attributes",
         "batch",
@@ -68,11 +67,12 @@ class RequestTrace:
         peer: str = "",
         state: str = "",
         inside: bool = False,
+        number: int = 0,
     ) -> None:
-        """Take the ids as numbers, 0 for no parent; ``state`` is the caller's tracestate."""
+        """Take the ids as numbers, 0 for no parent and for one to be drawn; ``state`` is the caller's tracestate."""
         self.name = name
         self.trace_number = trace_number
-        self.number = new_span_id(random)
+        self.number = number or new_span_id(random)
         self.parent_id = parent_id
         self.peer = peer
         self.state = state
@@ -86,8 +86,9 @@ class RequestTrace:
         self.ended_ns = 0
         self._random = random
         self._done = done
-        self._open = [True]
-        self._incomplete = [True]
+        # Each is taken once; not to wait for, but to have only one thread go on. The garbage collector knows no locks.
+        self._ends = Lock()
+        self._completes = Lock()
 
     @property
     def trace_id(self) -> str:
@@ -99,9 +100,9 @@ class RequestTrace:
         """The span's id in hexadecimal."""
         return f"{self.number:016x}"
 
-    def note(self, key: str, value: str | int) -> None:
-        """Add an attribute."""
-        self.attributes[key] = value
+    def note(self, known: Mapping[str, str | int]) -> None:
+        """Add attributes."""
+        self.attributes.update(known)
 
     def inner(self, name: str) -> "RequestTrace":
         """Return a span within this one."""
@@ -111,9 +112,7 @@ class RequestTrace:
 
     def end(self, status: Status, text: str) -> None:
         """The request is over."""
-        try:
-            self._open.pop()
-        except IndexError:
+        if not self._ends.acquire(blocking=False):
             return
         self.text = text
         self.ended_ns = time.time_ns()
@@ -131,11 +130,8 @@ class RequestTrace:
 
     def _complete(self) -> None:
         # A batch that is given up ends on the loop while its thread may be answering: the first of both completes it.
-        try:
-            self._incomplete.pop()
-        except IndexError:
-            return
-        self._done(self)
+        if self._completes.acquire(blocking=False):
+            self._done(self)
 
 
 Record = RequestTrace | BatchTrace | OperationTrace

@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from shoal_server.clock import Clock
-from shoal_server.events import Event
+from shoal_server.events import BatchEnded, Event
 from shoal_server.options import TelemetryOptions
 from shoal_server.telemetry.figures import Figure, figures
 from shoal_server.telemetry.losses import Losses
@@ -63,9 +63,10 @@ class Telemetry:
 
     def observe(self, event: Event) -> None:
         """Take note of an event."""
-        self.operations.observe(event)
         if self._tracer is not None:
             self._tracer.observe(event)
+        if not isinstance(event, BatchEnded):
+            self.operations.observe(event)
 
     async def start(self, sources: Sources) -> None:
         """Begin to tell.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from shoal_server.clock import Clock
 from shoal_server.telemetry.request_trace import RequestTrace
@@ -10,70 +10,68 @@ from shoal_server.telemetry.tracer import Tracer
 from shoal_server.transport.leaving import status_of_leaving
 from shoal_server.transport.port import Call, Metadata, Peer, Routes, Status, Stream
 
+E = TypeVar("E", bound=Call | Stream)
 
-class _TracedExchange:
+
+class _TracedExchange(Generic[E]):
     """What calls and streams have in common."""
 
-    def __init__(self, inner: Call | Stream, trace: RequestTrace, clock: Clock) -> None:
-        self._inner = inner
+    __slots__ = ("_clock", "trace", "untraced")
+
+    def __init__(self, inner: E, trace: RequestTrace, clock: Clock) -> None:
+        self.untraced = inner
+        """The call itself; whoever answers that ends the trace, too."""
         self._clock = clock
         self.trace = trace
 
     @property
     def method(self) -> str:
         """As of the call itself."""
-        return self._inner.method
+        return self.untraced.method
 
     @property
     def metadata(self) -> Metadata:
         """As of the call itself."""
-        return self._inner.metadata
+        return self.untraced.metadata
 
     @property
     def deadline_s(self) -> float | None:
         """As of the call itself."""
-        return self._inner.deadline_s
+        return self.untraced.deadline_s
 
     @property
     def peer(self) -> Peer:
         """As of the call itself."""
-        return self._inner.peer
+        return self.untraced.peer
 
     def fail(self, status: Status, text: str, trailers: Metadata = ()) -> None:
         """End the trace and the call."""
         self.trace.end(status, text)
-        self._inner.fail(status, text, trailers)
+        self.untraced.fail(status, text, trailers)
 
     def leave(self) -> None:
         """The caller is gone."""
         self.trace.end(status_of_leaving(self.deadline_s, self._clock.monotonic()), "the caller left")
 
 
-class TracedCall(_TracedExchange):
+class TracedCall(_TracedExchange[Call]):
     """A call whose trace ends with it."""
 
-    def __init__(self, call: Call, trace: RequestTrace, clock: Clock) -> None:
-        super().__init__(call, trace, clock)
-        self._call = call
-
-    @property
-    def untraced(self) -> Call:
-        """The call itself; whoever answers that ends the trace, too."""
-        return self._call
+    __slots__ = ()
 
     @property
     def message(self) -> bytes:
         """As of the call itself."""
-        return self._call.message
+        return self.untraced.message
 
     def reply(self, message: bytes) -> None:
         """End the trace and the call."""
         self.trace.end(Status.OK, "")
-        self._call.reply(message)
+        self.untraced.reply(message)
 
     def hold(self, *refusal: Any) -> bool:  # noqa: ANN401 - none of our business
         """As of the call itself."""
-        return self._call.hold(*refusal)
+        return self.untraced.hold(*refusal)
 
     def on_cancel(self, left: Callable[[], None]) -> None:
         """Have the trace ended and ``left`` called if the caller leaves."""
@@ -82,27 +80,25 @@ class TracedCall(_TracedExchange):
             self.leave()
             left()
 
-        self._call.on_cancel(leave)
+        self.untraced.on_cancel(leave)
 
 
-class TracedStream(_TracedExchange):
+class TracedStream(_TracedExchange[Stream]):
     """A stream whose trace ends with it."""
 
-    def __init__(self, stream: Stream, trace: RequestTrace, clock: Clock) -> None:
-        super().__init__(stream, trace, clock)
-        self._stream = stream
+    __slots__ = ()
 
     async def receive(self) -> bytes | None:
         """As of the stream itself."""
-        return await self._stream.receive()
+        return await self.untraced.receive()
 
     def send(self, message: bytes) -> None:
         """As of the stream itself."""
-        self._stream.send(message)
+        self.untraced.send(message)
 
     async def sent(self, count: int) -> None:
         """As of the stream itself."""
-        await self._stream.sent(count)
+        await self.untraced.sent(count)
 
 
 def traced(routes: Routes, tracer: Tracer, clock: Clock) -> Routes:

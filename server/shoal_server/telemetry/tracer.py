@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from math import log, log1p
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from shoal_server.events import BatchEnded, Event, OperationEnded
 from shoal_server.telemetry.request_trace import (
@@ -13,7 +13,6 @@ from shoal_server.telemetry.request_trace import (
     OperationTrace,
     Record,
     RequestTrace,
-    members_of,
     new_span_id,
     new_trace_id,
 )
@@ -23,7 +22,16 @@ from shoal_server.transport.port import Call, Stream
 
 _LOW_BITS: Final = 64
 _LOW: Final = (1 << _LOW_BITS) - 1
+_AT_ONCE: Final = 64
 _MOST_STATE: Final = 512  # characters of a tracestate (W3C Trace Context, 3.3.1.5)
+
+
+class _Drawn(NamedTuple):
+    """How many calls pass until the next that is traced, and the ids of its trace and its span."""
+
+    passing: int
+    trace_number: int
+    number: int
 
 
 class Tracer:
@@ -42,7 +50,9 @@ class Tracer:
         self._done = done
         self._random = random
         self._carrying = header_finder()
-        self._passing = self._gap()
+        self._drawn: list[_Drawn] = []
+        self._next = self._draw()
+        self._passing = self._next.passing
         """How many calls without an id pass before the next one that is traced."""
 
     def begin(self, call: Call | Stream) -> RequestTrace | None:
@@ -72,35 +82,38 @@ class Tracer:
         match event:
             case BatchEnded():
                 now_ns = time.time_ns()
+                ids = self._random.getrandbits(_LOW_BITS * 3)
                 batch = BatchTrace(
                     event,
-                    new_trace_id(self._random),
-                    new_span_id(self._random),
+                    ids >> _LOW_BITS or 1,
+                    ids & _LOW or 1,
                     now_ns - time.monotonic_ns(),
                     now_ns - time.perf_counter_ns(),
                 )
-                for member in members_of(event):
-                    member.batched(batch)
+                for member in event.members:
+                    if isinstance(member, RequestTrace):
+                        member.batched(batch)
                 self._done(batch)
             case OperationEnded():
                 self._done(OperationTrace(event, new_trace_id(self._random), time.time_ns() - time.monotonic_ns()))
             case _:
                 pass
 
-    def _gap(self) -> int:
-        """Draw how many calls pass before the next one that is traced."""
-        share = self._bound / (1 << _LOW_BITS)
-        if share <= 0:
-            return sys.maxsize
-        return 0 if share >= 1 else int(log(1 - self._random.random()) / log1p(-share))
+    def _draw(self) -> "_Drawn":
+        """Return when the next one is traced, and with which ids; many are drawn at once, as each costs less so."""
+        if not self._drawn:
+            random, share = self._random, self._bound / (1 << _LOW_BITS)
+            if share <= 0:
+                return _Drawn(sys.maxsize, 0, 0)
+            for _ in range(_AT_ONCE):
+                passing = int(log(1 - random.random()) / log1p(-share)) if share < 1 else 0
+                trace_number = random.getrandbits(_LOW_BITS) << _LOW_BITS | random.randrange(self._bound)
+                self._drawn.append(_Drawn(passing, trace_number or 1, new_span_id(random)))
+        return self._drawn.pop()
 
     def _by_ratio(self, call: Call | Stream) -> RequestTrace | None:
         self._passing -= 1
-        if self._passing >= 0:
-            return None
-        trace = self._chosen(call)
-        self._passing = self._gap()
-        return trace
+        return None if self._passing >= 0 else self._chosen(call)
 
     def _by_ratio_alone(self, calls: Sequence[Call]) -> Sequence[tuple[int, RequestTrace]]:
         """Take those whose turn came within the calls, which were counted."""
@@ -108,12 +121,13 @@ class Tracer:
         while self._passing < 0:
             place = len(calls) + self._passing
             found.append((place, self._chosen(calls[place])))
-            self._passing += 1 + self._gap()
         return found
 
     def _chosen(self, call: Call | Stream) -> RequestTrace:
-        trace_number = self._random.getrandbits(_LOW_BITS) << _LOW_BITS | self._random.randrange(self._bound)
-        return self._record(call, trace_number or 1, 0, "")
+        _, trace_number, number = self._next
+        self._next = self._draw()
+        self._passing += 1 + self._next.passing
+        return self._record(call, trace_number, 0, "", number)
 
     def _within(self, parent: Parent, call: Call | Stream) -> RequestTrace | None:
         sampled = parent.sampled if self._callers else parent.trace_id & _LOW < self._bound
@@ -123,7 +137,9 @@ class Tracer:
         known = state if isinstance(state, str) and len(state) <= _MOST_STATE else ""
         return self._record(call, parent.trace_id, parent.span_id, known)
 
-    def _record(self, call: Call | Stream, trace_number: int, parent_id: int, state: str) -> RequestTrace:
+    def _record(
+        self, call: Call | Stream, trace_number: int, parent_id: int, state: str, number: int = 0
+    ) -> RequestTrace:
         return RequestTrace(
             call.method.removeprefix("/"),
             trace_number,
@@ -132,4 +148,5 @@ class Tracer:
             done=self._done,
             peer=call.peer.address,
             state=state,
+            number=number,
         )

@@ -59,7 +59,7 @@ class Trace(Traced, Protocol):
         """The id of the request within the trace, 16 hexadecimal digits."""
         ...
 
-    def note(self, key: str, value: str | int) -> None:
+    def note(self, known: Mapping[str, str | int]) -> None:
         """Add what is known of the request."""
         ...
 

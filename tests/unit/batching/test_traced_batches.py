@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shoal_server.errors import ExecutionFailed
-from shoal_server.events import BatchEnded
+from shoal_server.events import BatchEnded, Event
 from shoal_server.options import BatchingOptions
 from shoal_server.service import Asked, InferenceRequest
 from shoal_testing.at_once import FakeBurst
@@ -167,3 +167,25 @@ def test_who_could_not_be_answered_where_he_came_is_told_of_by_the_batch_that_he
             raise ExecutionFailed("broken")
 
     run_core(test, make=lambda *_: FakeModel(script=once), **QUICK)
+
+
+class Raising:
+    """Breaks its contract when it hears of batches."""
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, BatchEnded):
+            raise ZeroDivisionError
+
+
+def test_an_observer_that_raises_costs_nobody_an_answer_who_is_answered_where_he_came() -> None:
+    async def test(core: Core) -> None:
+        raised: list[object] = []
+        core.loop.set_exception_handler(lambda _loop, context: raised.append(type(context["exception"])))
+        send(core, 0, None)
+        core.service.flush()
+        await wait(1)
+        assert together(core, {0: Mark(), 4: Mark()}) == 5
+        assert raised == [ZeroDivisionError] * 2
+        core.assert_at_rest()
+
+    run_core(test, definition("m", batching=BatchingOptions(max_rows=2)), observer=Raising(), **QUICK)

@@ -65,7 +65,7 @@ def test_peers_of_either_family_are_split_into_address_and_port() -> None:
 def test_requests_are_what_the_library_would_make_of_the_same_spans() -> None:
     done: list[Record] = []
     failed = RequestTrace("m", 1 << 127, 9, random=Random(1), done=done.append, peer="ipv4:10.0.0.1:1", state="a=1,b=2")
-    failed.note("shoal.request.rows", 3)
+    failed.note({"shoal.request.rows": 3})
     inner = failed.inner("within")
     for trace in (failed, inner):
         trace.dispatched = True

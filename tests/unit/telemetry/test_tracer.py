@@ -147,7 +147,7 @@ def test_a_request_within_a_stream_belongs_to_the_streams_trace() -> None:
     stream = chosen.begin(FakeCall())
     assert stream is not None
     request = stream.inner("request")
-    request.note("rows", 3)
+    request.note({"rows": 3})
     request.end(Status.OK, "")
     assert done == [request]
     assert (request.trace_number, request.parent_id) == (stream.trace_number, stream.number)
