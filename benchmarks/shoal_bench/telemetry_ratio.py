@@ -145,8 +145,8 @@ def main() -> None:
     """Parse the command line, measure, print, and write the record if one is asked for."""
     parser = argparse.ArgumentParser(prog="python -m shoal_bench.telemetry_ratio", description=__doc__)
     parser.add_argument("--in-flight", type=int, default=64, metavar="N", help="calls under way at once (default 64)")
-    parser.add_argument("--calls", type=int, default=1000, metavar="N", help="calls per round and side (default 1000)")
-    parser.add_argument("--rounds", type=int, default=60, metavar="N", help="rounds, the sides in turn (default 60)")
+    parser.add_argument("--calls", type=int, default=20000, metavar="N", help="per round and side (default 20000)")
+    parser.add_argument("--rounds", type=int, default=36, metavar="N", help="rounds, the sides in turn (default 36)")
     parser.add_argument("--pairs", type=int, default=6, metavar="N", help="pairs of servers, one by one (default 6)")
     parser.add_argument(
         "--ratio", type=float, default=0.01, metavar="SHARE", help="share that is traced (default 0.01)"
