@@ -12,6 +12,7 @@ from shoal_testing.expected_refusal import named, reason_to_refuse
 from shoal_testing.fake_model import FakeModel, Poison, decoded
 from shoal_testing.fakes import Answered
 from shoal_testing.mark import Mark
+from shoal_testing.scattered import in_place
 from shoal_testing.scenario import Arrival
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class AtOnce:
         asked = Asked(group[0].model, group[0].version, ((name, datatype, shape),), (), [len(data)])
         deadlines = [inf if one.within_s is None else now + one.within_s for one in group]
         burst = FakeBurst(
-            [tensors[0].data for tensors, _ in sent],
+            [in_place(tensors[0].data) for tensors, _ in sent],
             earliest_s=min(deadlines),
             left=frozenset(number for number, one in enumerate(group) if one.cancel_after_s == 0.0),
             marks={

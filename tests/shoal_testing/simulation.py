@@ -44,6 +44,7 @@ from shoal_testing.fakes import FakeStore, definition, tensor
 from shoal_testing.line import Lines, Standing
 from shoal_testing.mark import Mark
 from shoal_testing.naive_order import NaiveOrder
+from shoal_testing.scattered import in_place
 from shoal_testing.scenario import (
     BIAS,
     HORIZON_S,
@@ -385,7 +386,7 @@ class Simulation:
             wrong = tensors[0]
             tensors[0] = self.random.choice(
                 [
-                    wrong._replace(data=wrong.data + b"\0"),
+                    wrong._replace(data=in_place(wrong.data) + b"\0"),
                     wrong._replace(datatype="FP64"),
                     wrong._replace(shape=(*wrong.shape, 2)),
                     wrong._replace(name="y"),

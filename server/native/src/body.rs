@@ -1,10 +1,11 @@
 //! The body of a message: in one piece, or in those that it came in, which are copied when they are used and not before.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-/// Bytes in one piece or more, none of which is empty.
+/// Bytes in one piece or more, none of which is empty. A clone shares them.
 #[derive(Clone, Debug)]
 pub struct Body {
     pieces: Pieces,
@@ -14,7 +15,7 @@ pub struct Body {
 #[derive(Clone, Debug)]
 enum Pieces {
     One(Bytes),
-    Many(Vec<Bytes>),
+    Many(Arc<[Bytes]>),
 }
 
 impl Body {
@@ -26,7 +27,7 @@ impl Body {
         }
         Body {
             size: pieces.iter().map(Bytes::len).sum(),
-            pieces: Pieces::Many(pieces),
+            pieces: Pieces::Many(pieces.into()),
         }
     }
 
@@ -56,26 +57,26 @@ impl Body {
 
     /// Copies a range that lies within the body to where it just fits in.
     pub fn copy(&self, range: Range<usize>, mut to: &mut [u8]) {
-        let mut skip = range.start;
+        for part in self.parts(range) {
+            let (here, rest) = to.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            to = rest;
+        }
+    }
+
+    /// A range that lies within the body, in the pieces that it is in.
+    pub fn parts(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> {
         let pieces = match &self.pieces {
             Pieces::One(piece) => std::slice::from_ref(piece),
             Pieces::Many(pieces) => pieces,
         };
-        for piece in pieces {
-            if skip >= piece.len() {
-                skip -= piece.len();
-                continue;
-            }
-            let part = &piece[skip..];
-            skip = 0;
-            let size = part.len().min(to.len());
-            let (here, rest) = to.split_at_mut(size);
-            here.copy_from_slice(&part[..size]);
-            to = rest;
-            if to.is_empty() {
-                break;
-            }
-        }
+        let mut at = 0;
+        pieces.iter().filter_map(move |piece| {
+            let begin = range.start.saturating_sub(at).min(piece.len());
+            let end = range.end.saturating_sub(at).min(piece.len());
+            at += piece.len();
+            (begin < end).then(|| &piece[begin..end])
+        })
     }
 }
 
@@ -134,7 +135,8 @@ mod tests {
             let range = at.min(until)..at.max(until);
             let mut copied = vec![0; range.len()];
             body.copy(range.clone(), &mut copied);
-            prop_assert_eq!(&copied[..], &whole[range]);
+            prop_assert_eq!(&copied[..], &whole[range.clone()]);
+            prop_assert_eq!(body.parts(range.clone()).collect::<Vec<_>>().concat(), &whole[range]);
         }
     }
 }

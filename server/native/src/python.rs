@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod application;
 mod burst;
 mod call;
+mod elements;
 mod generator;
 mod load;
 mod oip;
@@ -17,6 +18,7 @@ fn shoal_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<call::Exchange>()?;
     module.add_class::<oip::RequestReader>()?;
     module.add_class::<burst::Burst>()?;
+    module.add_class::<elements::Elements>()?;
     module.add_function(wrap_pyfunction!(call::carrying, module)?)?;
     module.add_function(wrap_pyfunction!(load::load, module)?)?;
     module.add_class::<generator::LoadGenerator>()?;

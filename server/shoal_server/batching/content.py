@@ -4,6 +4,7 @@ from hashlib import sha256
 from typing import Final
 
 from shoal_server.batching.ticket import Ticket
+from shoal_server.tensors.value import IN_PLACE
 
 MOST_CONTENT_BYTES: Final = 1 << 20
 """Requests with more are not looked at: the loop does it, and takes half a millisecond for as many."""
@@ -32,7 +33,7 @@ def content_key(ticket: Ticket) -> bytes | None:
         shape, payload = value
         digest.update(repr(shape).encode())
         if not isinstance(payload, list):
-            digest.update(payload)
+            digest.update(payload if isinstance(payload, IN_PLACE) else payload.tobytes())
             continue
         for text in payload:
             encoded = text.encode()

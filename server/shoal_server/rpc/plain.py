@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import Protocol, TypeAlias
 
 from shoal_server.tensors.spec import InputForm
+from shoal_server.tensors.value import Raw
 from shoal_server.transport.port import Call
 
 Form: TypeAlias = tuple[str, str, tuple[InputForm, ...], tuple[str, ...]]
 """Model, version, inputs and the names of the outputs wanted; requests that have it in common share one object."""
-Plain: TypeAlias = tuple[Form, bytes, list[bytes], int]
+Plain: TypeAlias = tuple[Form, bytes, Sequence[Raw], int]
 """A request: its form, its id as a field of the answer, the elements of its inputs, and its size in bytes."""
 
 
@@ -64,7 +65,7 @@ class PlainBurst(Protocol):
         """
         ...
 
-    def requests(self, start: int) -> Sequence[tuple[Call, bytes, list[bytes], int]]:
+    def requests(self, start: int) -> Sequence[tuple[Call, bytes, Sequence[Raw], int]]:
         """Return the requests from ``start`` on: each one's call, and what ``Plain`` has but the form."""
         ...
 

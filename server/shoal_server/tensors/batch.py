@@ -10,7 +10,7 @@ import numpy.typing as npt
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.spec import Signature, TensorSpec
 from shoal_server.tensors.text import encode_text
-from shoal_server.tensors.value import Payload, Shape, Value
+from shoal_server.tensors.value import IN_PLACE, Payload, Scattered, Shape, Value
 
 Array = npt.NDArray[Any]
 
@@ -43,9 +43,10 @@ def assemble(signature: Signature, members: Sequence[Sequence[Value | None]], pa
 
 
 def as_array(spec: TensorSpec, shape: Shape, payload: Payload) -> Array:
-    """Return a tensor's elements as an array; raw ones are not copied."""
+    """Return a tensor's elements as an array; raw ones that lie in one place are not copied."""
     if not isinstance(payload, list):
-        return np.frombuffer(payload, spec.datatype.dtype).reshape(shape)
+        raw = payload if isinstance(payload, IN_PLACE) else _gathered([payload])
+        return np.frombuffer(raw, spec.datatype.dtype).reshape(shape)
     array = np.empty(len(payload), object)
     array[:] = payload
     return array.reshape(shape)
@@ -61,7 +62,24 @@ def concatenate(spec: TensorSpec, column: Sequence[Value | None]) -> Array | Non
     if spec.datatype is DataType.BYTES:
         texts = [value.payload for value in values if isinstance(value.payload, list)]
         return as_array(spec, shape, list(chain.from_iterable(texts)))
-    return as_array(spec, shape, b"".join([value.payload for value in values if not isinstance(value.payload, list)]))
+    parts = [value.payload for value in values if isinstance(value.payload, IN_PLACE)]
+    if len(parts) == len(values):
+        return as_array(spec, shape, b"".join(parts))
+    return as_array(spec, shape, _gathered([value.payload for value in values if not isinstance(value.payload, list)]))
+
+
+def _gathered(parts: Sequence[bytes | memoryview | Scattered]) -> memoryview:
+    """Return raw elements one after the other, each copied once."""
+    whole = np.empty(sum(map(len, parts)), np.uint8)
+    start = 0
+    for part in parts:
+        place = whole[start : start + len(part)]
+        if isinstance(part, IN_PLACE):
+            place[:] = np.frombuffer(part, np.uint8)
+        else:
+            part.copy_to(place)
+        start += len(part)
+    return whole.data
 
 
 def pad_rows(array: Array, padded_rows: int) -> Array:

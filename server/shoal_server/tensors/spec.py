@@ -10,7 +10,7 @@ from shoal_server.errors import InvalidRequest
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.lengths import Extent, Lengths
 from shoal_server.tensors.text import decode_text
-from shoal_server.tensors.value import Payload, Shape, Value
+from shoal_server.tensors.value import Payload, Raw, Shape, Value
 
 MAX_EXTENT_OF_NOTHING = 1 << 24  # elements that a tensor would have if its dimensions of size 0 were 1
 _MOST_FORMS: Final = 256
@@ -28,7 +28,7 @@ class Tensor(NamedTuple):
     name: str
     datatype: str
     shape: Shape
-    data: bytes
+    data: Raw
 
 
 InputForm = tuple[str, str, Shape]
@@ -42,7 +42,7 @@ class PlainTensors(NamedTuple):
     """
 
     inputs: tuple[InputForm, ...]
-    data: list[bytes]
+    data: Sequence[Raw]
 
 
 # A third of what it takes to call the class: for requests like one before, there is nothing else to make.
@@ -101,14 +101,14 @@ class TensorSpec:
             # No bytes came that would bound the other dimensions, but numpy, and what a model makes of it, overflow.
             raise InvalidRequest(f"input '{self.name}' is too large: {list(shape)}")
         if self.datatype is DataType.BYTES:
-            return Value(shape, decode_text(self.name, tensor.data, count))
+            return Value(shape, decode_text(self.name, _in_place(tensor.data), count))
         wanted_bytes = count * self.datatype.itemsize
         if len(tensor.data) != wanted_bytes:
             raise InvalidRequest(
                 f"input '{self.name}' of shape {list(shape)} and type {self.datatype.value} "
                 f"takes {wanted_bytes} bytes, got {len(tensor.data)}"
             )
-        if self.datatype is DataType.BOOL and tensor.data.translate(None, b"\x00\x01"):
+        if self.datatype is DataType.BOOL and _in_place(tensor.data).translate(None, b"\x00\x01"):
             raise InvalidRequest(f"input '{self.name}' is BOOL: every byte is 0 or 1, got others")
         return Value(shape, tensor.data)
 
@@ -280,6 +280,10 @@ class Signature:
             if tail is not None:
                 key.append(tail)
         return Checked(values, rows if key else 1, tuple(key) if rows > 0 else None)
+
+
+def _in_place(raw: Raw) -> bytes:
+    return raw if isinstance(raw, bytes) else raw.tobytes()
 
 
 def _with_gaps(values: tuple[Value | None, ...], left_out: tuple[int, ...]) -> tuple[Value | None, ...]:

@@ -9,6 +9,7 @@ from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.spec import Checked, Signature, TensorSpec
 from shoal_server.tensors.value import Value
 from shoal_testing.fakes import RecordingResponder, tensor
+from shoal_testing.scattered import FakeScattered
 
 
 def answer(size_bytes: int) -> KeptAnswer:
@@ -82,6 +83,14 @@ def floats(*values: float, columns: int = 1) -> object:
 def test_equal_contents_have_equal_keys() -> None:
     assert key_of(FLOATS, a=floats(1, 2)) == key_of(FLOATS, a=floats(1, 2))
     assert key_of(FLOATS, a=floats(1), b=floats(2)) == key_of(FLOATS, b=floats(2), a=floats(1)), "in whatever order"
+
+
+def test_the_same_content_has_the_same_key_wherever_its_elements_lie() -> None:
+    keys = [
+        content_key(Ticket(RecordingResponder(), Checked((Value((2, 2), payload), None), 2, ()), 10, 0.0, 60.0))
+        for payload in (bytes(16), memoryview(bytes(16)), FakeScattered(bytes(16)))
+    ]
+    assert keys == [key_of(FLOATS, a=floats(0, 0, 0, 0, columns=2))] * 3
 
 
 def test_contents_that_differ_in_anything_have_different_keys() -> None:

@@ -21,6 +21,7 @@ from shoal_testing.at_once import FakeBurst
 from shoal_testing.core import Core, rows_of, run_core, wait
 from shoal_testing.fake_model import FakeModel, Kind, decoded
 from shoal_testing.fakes import definition
+from shoal_testing.scattered import in_place
 
 
 def asked_of(numbers: Sequence[int], *, rows: int = 1, **other: Any) -> tuple[Asked, list[bytes]]:  # noqa: ANN401
@@ -28,7 +29,7 @@ def asked_of(numbers: Sequence[int], *, rows: int = 1, **other: Any) -> tuple[As
     tensors = [rows_of([number] * rows)[0] for number in numbers]
     name, datatype, shape, data = tensors[0]
     asked = Asked("m", "", ((name, datatype, shape),), (), [len(data)])
-    return asked._replace(**other), [tensor.data for tensor in tensors]
+    return asked._replace(**other), [in_place(tensor.data) for tensor in tensors]
 
 
 # Batches of tickets run on threads here, so that what is looked at is what bursts do.

@@ -13,6 +13,7 @@ from shoal_server.errors import ExecutionFailed, InvalidRequest
 from shoal_server.options import BatchingOptions
 from shoal_server.tensors.batch import Array, blocks_of
 from shoal_server.tensors.spec import Checked
+from shoal_server.tensors.value import IN_PLACE
 from shoal_testing.core import rows_of
 from shoal_testing.fake_model import Kind, signature
 from shoal_testing.fakes import RecordingResponder, tensor
@@ -31,7 +32,7 @@ def ticket_of(rows: int, *, answer_by_s: float = inf, deadline_s: float = 60.0) 
 def numbers(part: Part) -> list[int]:
     value = part.values[0]
     assert value is not None
-    assert not isinstance(value.payload, list)
+    assert isinstance(value.payload, IN_PLACE)
     return list(np.frombuffer(value.payload, np.int64))
 
 

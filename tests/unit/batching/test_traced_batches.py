@@ -13,6 +13,7 @@ from shoal_testing.core import Core, rows_of, run_core, wait
 from shoal_testing.fake_model import FakeModel, Kind, Poison, Speed
 from shoal_testing.fakes import RecordingResponder, definition
 from shoal_testing.mark import Mark
+from shoal_testing.scattered import in_place
 
 RUN_S = 0.01
 
@@ -110,7 +111,7 @@ def together(core: Core, marks: dict[int, Mark], count: int = 5) -> int:
     tensors = [rows_of(number)[0] for number in range(count)]
     name, datatype, shape, data = tensors[0]
     asked = Asked("m", "", ((name, datatype, shape),), (), [len(data)])
-    return core.service.infer_now(asked, FakeBurst([tensor.data for tensor in tensors], marks=marks))
+    return core.service.infer_now(asked, FakeBurst([in_place(tensor.data) for tensor in tensors], marks=marks))
 
 
 def test_a_batch_that_is_answered_where_it_came_is_told_of_in_the_same_way() -> None:

@@ -12,6 +12,7 @@ from shoal_server.tensors.spec import Signature, TensorSpec
 from shoal_server.tensors.text import decode_text
 from shoal_server.tensors.value import Value
 from shoal_testing.fakes import tensor
+from shoal_testing.scattered import FakeScattered
 
 Array = npt.NDArray[Any]
 NUMBERS = [datatype for datatype in DataType if datatype is not DataType.BYTES]
@@ -70,6 +71,21 @@ def test_what_is_assembled_from_members_is_split_into_the_same_members(datatype:
     (block,) = blocks_of(signature, [batch], 6)
     for start, part in zip((0, 1, 3), parts, strict=True):
         assert identical(answer_of(block, start, len(part)), part)
+
+
+@pytest.mark.parametrize("datatype", NUMBERS)
+def test_scattered_elements_are_copied_once_into_their_batch(datatype: DataType) -> None:
+    signature = signature_of(datatype)
+    whole = array_of(datatype, 6, 3)
+    scattered = Value((6, 3), FakeScattered(whole.tobytes()))
+    one, two, three = scattered.cut(0, 1), value_of(datatype, whole[1:3]), value_of(datatype, whole).cut(3, 3)
+    for members in ([scattered], [one, two, three]):
+        assert isinstance(scattered.payload, FakeScattered)
+        scattered.payload.copies.clear()
+        (batch,) = assemble(signature, [[member] for member in members], 0)
+        assert batch is not None
+        assert identical(batch, whole)
+        assert scattered.payload.copies == [len(members[0].payload)]
 
 
 @pytest.mark.parametrize("datatype", DataType)

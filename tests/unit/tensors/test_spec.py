@@ -9,6 +9,7 @@ from shoal_server.errors import InvalidRequest
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.spec import Signature, Tensor, TensorSpec
 from shoal_testing.fakes import tensor
+from shoal_testing.scattered import FakeScattered
 
 F = DataType.FP32
 
@@ -145,6 +146,27 @@ def test_strings_are_decoded_when_they_are_checked() -> None:
     spec = TensorSpec("x", DataType.BYTES, ("",))
     value = signature_of(spec).check([tensor("x", np.array(["a", "é"], object))]).values[0]
     assert value == ((2,), ["a", "é"])
+
+
+def test_scattered_elements_are_held_against_the_type_like_others() -> None:
+    strings = b"\x02\x00\x00\x00ab\x00\x00\x00\x00"
+    value = TensorSpec("x", DataType.BYTES, (2,)).check(Tensor("x", "BYTES", (2,), FakeScattered(strings)))
+    assert value.payload == ["ab", ""]
+    for raw, fits in ((b"\x00\x01\x00", True), (b"\x00\x01\x02", False), (b"\x00\x01", False)):
+        elements = FakeScattered(raw)
+        if fits:
+            assert BOOL.check(Tensor("x", "BOOL", (3,), elements)).payload is elements
+        else:
+            with pytest.raises(InvalidRequest):
+                BOOL.check(Tensor("x", "BOOL", (3,), elements))
+
+
+def test_scattered_elements_of_numbers_are_not_copied_to_be_checked() -> None:
+    elements = FakeScattered(bytes(12))
+    assert TensorSpec("x", DataType.FP32, (3,)).check(Tensor("x", "FP32", (3,), elements)).payload is elements
+    with pytest.raises(InvalidRequest, match="takes 8 bytes, got 12"):
+        TensorSpec("x", DataType.FP32, (2,)).check(Tensor("x", "FP32", (2,), elements))
+    assert not elements.copies
 
 
 @pytest.mark.parametrize("names", [[], ["y"], ["z", "y"]])

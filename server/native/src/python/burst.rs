@@ -6,7 +6,8 @@ use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use super::call::{bytes_of, Call};
+use super::call::Call;
+use super::elements::elements_of;
 use crate::call::{Answer, CallShared};
 use crate::message;
 
@@ -193,7 +194,7 @@ impl Burst {
             let body = member.call.get().body();
             let raw = PyList::empty(py);
             for range in &member.raw {
-                raw.append(bytes_of(py, body, range.clone())?)?;
+                raw.append(elements_of(py, body, range.clone())?)?;
             }
             requests.append((member.handed(py), member.own(py), raw, body.len()))?;
         }

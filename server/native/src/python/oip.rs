@@ -10,7 +10,8 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use super::burst::{Burst, Bursts, Member};
-use super::call::{bytes_of, Call};
+use super::call::Call;
+use super::elements::elements_of;
 use crate::body::Body;
 use crate::oip;
 
@@ -23,8 +24,8 @@ const MOST_FORM_BYTES: usize = 4096;
 
 /// Reads requests. What they have in common with one before is the same object as there.
 ///
-/// `read` returns None for whatever is not plain, else the form, the id as a field of the answer, each input's bytes, and
-/// the size of the message.
+/// `read` returns None for whatever is not plain, else the form, the id as a field of the answer, each input's elements
+/// (bytes, or `Elements` where they are many), and the size of the message.
 /// A form is (model, version, inputs as (name, datatype, shape), names of the outputs).
 #[pyclass(frozen, module = "shoal_native")]
 pub struct RequestReader {
@@ -113,7 +114,7 @@ impl RequestReader {
         let id = PyBytes::new(py, &message[pieces.id]);
         let raw = PyList::empty(py);
         for range in pieces.raw {
-            raw.append(bytes_of(py, body, range)?)?;
+            raw.append(elements_of(py, body, range)?)?;
         }
         Ok(Some((form, id, raw, body.len())))
     }
