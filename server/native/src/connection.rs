@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 
 use crate::body::Body;
 use crate::call::{Answer, CallShared};
+use crate::gathered::Gathered;
 use crate::hub::{Command, ConnectionShared};
 use crate::inbox::{Event, Level};
 use crate::message::{self, Encoding, Message, Reader};
@@ -64,7 +65,9 @@ pub fn builder(limits: &Limits) -> h2::server::Builder {
 
 /// A future that ends with the connection. When it is dropped, everybody under way has left.
 pub struct Connection<T> {
-    h2: h2::server::Connection<T, Bytes>,
+    h2: h2::server::Connection<Gathered<T>, Bytes>,
+    /// What it writes goes when it is sent.
+    out: Gathered<T>,
     shared: Arc<ConnectionShared>,
     _place: Place,
     slots: Vec<Slot>,
@@ -90,7 +93,8 @@ pub struct Connection<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     pub fn new(
-        mut h2: h2::server::Connection<T, Bytes>,
+        mut h2: h2::server::Connection<Gathered<T>, Bytes>,
+        out: Gathered<T>,
         shared: Arc<ConnectionShared>,
         place: Place,
         has_read: Arc<AtomicBool>,
@@ -100,9 +104,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let age_limit =
             (!limits.connection_age.is_zero()).then(|| now + jittered(limits.connection_age, shared.number));
         let ping = h2.ping_pong();
+        out.gather();
         let timer_at = age_limit.map_or(now + limits.keepalive, |limit| limit.min(now + limits.keepalive));
         Connection {
             h2,
+            out,
             _place: place,
             slots: Vec::new(),
             free: Vec::new(),
@@ -146,7 +152,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 }
             }
             loop {
-                match self.h2.poll_accept(context) {
+                let accepted = self.h2.poll_accept(context);
+                if let Poll::Ready(Err(_)) = self.out.poll_send(context) {
+                    return true;
+                }
+                match accepted {
                     Poll::Ready(Some(Ok((request, respond)))) => self.begin(request, respond),
                     Poll::Ready(Some(Err(_)) | None) => return true,
                     Poll::Pending => break,

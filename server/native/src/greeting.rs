@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection::{self, Connection};
+use crate::gathered::Gathered;
 use crate::hub::{ConnectionShared, Hub};
 use crate::server::{Phase, Place};
 
@@ -111,7 +112,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let server = place.server.clone();
-    let h2 = connection::builder(&server.limits).handshake(stream).await.ok()?;
+    let stream = Gathered::new(stream);
+    let h2 = connection::builder(&server.limits)
+        .handshake(stream.clone())
+        .await
+        .ok()?;
     let shared = Arc::new(ConnectionShared::new(
         hub,
         server.clone(),
@@ -120,7 +125,7 @@ where
         certificate,
     ));
     server.register.set_shared(&shared);
-    Some(Box::pin(Connection::new(h2, shared, place, has_read)))
+    Some(Box::pin(Connection::new(h2, stream, shared, place, has_read)))
 }
 
 /// A stream that notes whether anything was read.

@@ -11,6 +11,7 @@ mod call;
 mod client;
 mod connection;
 mod fair;
+mod gathered;
 mod generator;
 mod greeting;
 mod hold;

@@ -28,7 +28,8 @@ async fn rig(limits: Limits) -> Rig {
     let shared_server = server.clone();
     let served_hub = hub.clone();
     tokio::spawn(async move {
-        let h2 = builder(&shared_server.limits).handshake(near).await.unwrap();
+        let near = Gathered::new(near);
+        let h2 = builder(&shared_server.limits).handshake(near.clone()).await.unwrap();
         let shared = Arc::new(ConnectionShared::new(
             served_hub,
             shared_server.clone(),
@@ -37,7 +38,7 @@ async fn rig(limits: Limits) -> Rig {
             None,
         ));
         shared_server.register.set_shared(&shared);
-        Connection::new(h2, shared, place, Arc::default()).await;
+        Connection::new(h2, near, shared, place, Arc::default()).await;
     });
     tokio::spawn(Distribution(hub));
     let (client, connection) = h2::client::handshake(far).await.unwrap();
