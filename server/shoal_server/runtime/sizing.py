@@ -113,10 +113,29 @@ def _peak(trials: Sequence[Trial], most_rows: int) -> float:
 
 
 def _paying_rows(trials: Sequence[Trial], most_rows: int) -> int:
-    """Return the fewest rows that are as good as any; all that may be, where the trials ended while more still paid."""
+    """Return the fewest rows that are as good as any; where the trials ended while more still paid, as was foretold."""
     best = _peak(trials, most_rows)
     fewest = next(trial.rows for trial in trials if trial.rows_per_s >= best * _AS_GOOD)
-    return most_rows if fewest == trials[-1].rows else fewest
+    if fewest < trials[-1].rows:
+        return fewest
+    return _foretold_rows(trials[-2], trials[-1], most_rows) if len(trials) > 1 else most_rows
+
+
+def _foretold_rows(before: Trial, last: Trial, most_rows: int) -> int:
+    """Return the fewest rows, doubled from the last trial's on, that are as good as any if a row more costs the same.
+
+    All that may be would cost callers dearly where the last doubling brought a little: a batch of 64 rows of a network
+    that takes 30 ms for one keeps everybody waiting for two seconds, and gives no more than one of four.
+    """
+    each_s = max(0.0, (last.run_s - before.run_s) / (last.rows - before.rows))
+
+    def rows_per_s(rows: int) -> float:
+        return rows / (last.run_s + each_s * (rows - last.rows) + _HANDLING_S)
+
+    rows = last.rows
+    while rows < most_rows and rows_per_s(rows) < rows_per_s(most_rows) * _AS_GOOD:
+        rows = min(2 * rows, most_rows)
+    return rows
 
 
 def _delay_s(sizing: Sizing, trials: Sequence[Trial]) -> float:
