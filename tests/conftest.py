@@ -1,5 +1,6 @@
 """Defaults of every test: randomness that can be repeated, and an event loop that nobody may block."""
 
+import gc
 import random
 import zlib
 from collections.abc import Generator, Iterator
@@ -33,6 +34,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"seed: {config.option.seed} (repeat with --seed {config.option.seed})"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the garbage collector look neither now nor later through what stays to the end: modules and tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
