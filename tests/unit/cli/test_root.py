@@ -1,8 +1,10 @@
+import gc
 import subprocess
 import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -131,6 +133,30 @@ def test_help_and_version_wait_for_no_slow_import() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, text=True)  # noqa: S603
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_nothing_is_collected_while_a_command_is_imported_and_when_it_runs_all_is_as_before(
+    enabled: bool,  # noqa: FBT001 - a parameter of the test
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[bool] = []
+
+    def command() -> None:
+        """Do nothing."""
+        found.append(gc.isenabled())
+
+    def imported(_: str) -> SimpleNamespace:
+        found.append(gc.isenabled())
+        return SimpleNamespace(command=command)
+
+    monkeypatch.setattr("shoal_server.cli.root.import_module", imported)
+    (gc.enable if enabled else gc.disable)()
+    try:
+        assert run(["version"]) == 0
+    finally:
+        gc.enable()
+    assert found == [False, enabled]
 
 
 @pytest.mark.parametrize(("flag", "same"), [("--version", "version"), ("-h", "--help")])
