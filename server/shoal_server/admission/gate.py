@@ -40,7 +40,8 @@ class Gate:
         self._options = options
         self._callers = callers
         self._closed = False
-        self.refusals = dict.fromkeys(Bound, 0)
+        # Whether a deadline can be met is judged by the lines.
+        self.refusals: dict[Bound, int] = {bound: 0 for bound in Bound if bound is not Bound.DEADLINE}
         self.refused_draining = 0
         self._emptied: asyncio.Future[None] | None = None
         self.requests = 0

@@ -56,6 +56,14 @@ def test_what_exceeds_a_bound_is_refused_and_counted_and_holds_nothing(
     assert gate.statistics() == GateStatistics(before.requests, before.rows, before.size_bytes, 1)
 
 
+def test_refusals_are_told_of_the_bounds_that_the_door_has() -> None:
+    gate = gate_of((1, 1), (1, 1), (1, 1))
+    with pytest.raises(Overloaded):
+        gate.admit(1, 1)
+    told = {bound.value: count for bound, count in gate.refusals.items()}
+    assert told == {"requests": 1, "rows": 0, "bytes": 0, "quota": 0, "share": 0}, "deadlines are the lines' to judge"
+
+
 def test_what_was_released_can_be_admitted_again() -> None:
     gate = gate_of((10, 100))
     gate.release(10, 100)
