@@ -1,4 +1,4 @@
-"""`micro`: what codec, lease, backlog, batch, split and encode cost per request, each alone."""
+"""`micro`: what each step costs a request, alone (codec to encode), and the way through a batcher (serve)."""
 
 import argparse
 from pathlib import Path

@@ -39,7 +39,9 @@ def command(  # noqa: PLR0913 - one for each flag
     outputs: Annotated[
         list[str] | None, typer.Option("--output", metavar="NAME", help="An output wanted; all if none is named.")
     ] = None,
-    version: Annotated[str, typer.Option(metavar="NUMBER", help="The version; the newest ready one if none.")] = "",
+    version: Annotated[
+        str, typer.Option(metavar="VERSION", help="Its number, or a label; without it, the version that answers.")
+    ] = "",
     address: Address = None,
     timeout_s: Timeout = 60.0,
     tls: TlsFlags = UNSAID,

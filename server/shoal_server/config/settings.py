@@ -92,7 +92,7 @@ _OptionalAddress = Annotated[str, AfterValidator(lambda address: _check_address(
 _Path = Annotated[Path, Field(strict=False)]
 _OptionalPath = Annotated[Path | None, Field(strict=False), BeforeValidator(lambda path: path or None)]
 _Age = Annotated[float, Field(ge=0, le=10 * 86_400), Unit("seconds")]
-_Ratio = Annotated[float, Field(ge=0, le=1), Unit("all calls, as a share")]
+_Ratio = Annotated[float, Field(ge=0, le=1), Unit("calls, as a share of all,")]
 _Url = Annotated[str, AfterValidator(_check_url), Form(URL_FORM)]
 _Entries = Annotated[int, Field(ge=1, le=1 << 20), Unit("calls and batches")]
 _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]

@@ -20,7 +20,7 @@ Expect = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Do everything but change what is served: a version is loaded, tried and dropped."),
+    typer.Option("--dry-run", help="Try it and change nothing: a version that is to be loaded is loaded and dropped."),
 ]
 Key = Annotated[
     str,
