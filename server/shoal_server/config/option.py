@@ -9,7 +9,8 @@ from typing import Final, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
-from shoal_server.config.settings import ADDRESS_FORM, Form, Settings, Unit
+from shoal_server.config.address import ADDRESS_FORM
+from shoal_server.config.settings import Form, Settings, Unit
 
 PREFIX: Final = "SHOAL_"
 

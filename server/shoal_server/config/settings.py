@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from shoal_server.config.address import check_address
 from shoal_server.config.callers import EVERYBODY_ELSE, quota_of, weight_of
 from shoal_server.options import (
     AdmissionOptions,
@@ -20,9 +21,6 @@ from shoal_server.options import (
     TelemetryOptions,
 )
 
-_ADDRESS: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+):(?P<port>[0-9]{1,5})", re.ASCII)
-ADDRESS_FORM: Final = "HOST:PORT, such as 127.0.0.1:8001 or [::1]:8001 (port 0 takes any free one)"
-_MAX_PORT: Final = 65535
 _URL: Final = re.compile(r"https?://[^\s/?#]+[^\s?#]*", re.ASCII)
 URL_FORM: Final = "a URL, such as http://collector:4317"
 
@@ -39,23 +37,6 @@ class Form:
     """How a text is to look; shown in place of its range."""
 
     text: str
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``; an IPv6 host keeps its brackets.
-
-    Raises:
-        ValueError: it has another form, or the port is above 65535.
-    """
-    match = _ADDRESS.fullmatch(address)
-    if match is None or int(match["port"]) > _MAX_PORT:
-        raise ValueError(f"an address is {ADDRESS_FORM}, got {address!r}")
-    return match["host"], int(match["port"])
-
-
-def _check_address(address: str) -> str:
-    split_address(address)
-    return address
 
 
 def _check_url(url: str) -> str:
@@ -87,8 +68,8 @@ _Timeout = Annotated[float, Field(gt=0, le=86_400), Unit("seconds")]
 _NoLimit = Annotated[float, Field(ge=0, le=86_400), Unit("seconds")]
 _UpToAnHour = Annotated[float, Field(ge=0, le=3600), Unit("seconds")]
 _Delay = Annotated[float, Field(ge=0, le=60_000), Unit("milliseconds")]
-_Address = Annotated[str, AfterValidator(_check_address)]
-_OptionalAddress = Annotated[str, AfterValidator(lambda address: _check_address(address) if address else "")]
+_Address = Annotated[str, AfterValidator(check_address)]
+_OptionalAddress = Annotated[str, AfterValidator(lambda address: check_address(address) if address else "")]
 _Path = Annotated[Path, Field(strict=False)]
 _OptionalPath = Annotated[Path | None, Field(strict=False), BeforeValidator(lambda path: path or None)]
 _Age = Annotated[float, Field(ge=0, le=10 * 86_400), Unit("seconds")]
