@@ -41,11 +41,6 @@ class Durations:
         """The longest, in seconds; 0 where there is none."""
         return self._histogram.get_max_value() / 1e6 if self.count else 0.0
 
-    @property
-    def mean_s(self) -> float:
-        """The mean, in seconds; 0 where there is none."""
-        return self._histogram.get_mean_value() / 1e6 if self.count else 0.0
-
     def percentile_s(self, share: float) -> float:
         """Return the duration that the given share (0 to 1) did not exceed, in seconds; 0 where there is none."""
         return self._histogram.get_value_at_percentile(share * 100) / 1e6 if self.count else 0.0

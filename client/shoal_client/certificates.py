@@ -29,7 +29,6 @@ class Certificates:
         self._asked = asyncio.Event()
         self._looking = asyncio.Lock()
         self._complaint = ""
-        self.renewals = 0
 
     def suspect(self) -> None:
         """A connection has failed, which new certificates might mend: look soon."""
@@ -48,7 +47,6 @@ class Certificates:
             self._material = material
             for connection in self._connections:
                 connection.replace(material, self._grace_s)
-            self.renewals += 1
             _log.info("new certificates are in use")
             return True
 

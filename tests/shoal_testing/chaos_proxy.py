@@ -39,20 +39,12 @@ class ChaosProxy:
     _loop: asyncio.AbstractEventLoop
     _connections: "list[_Connection]" = field(default_factory=list)
 
-    @property
-    def open_connections(self) -> int:
-        """How many connections there are."""
-        return self._run(self._count())
-
     def reset_all(self) -> int:
         """End every connection by RST, to both sides; return how many there were."""
         return self._run(self._reset_all())
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_WAIT_S)
-
-    async def _count(self) -> int:
-        return len(self._connections)
 
     async def _reset_all(self) -> int:
         connections = list(self._connections)

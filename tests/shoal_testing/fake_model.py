@@ -128,7 +128,6 @@ class FakeModel:
         self._slow_s = slow_s
         self.obeys = obeys
         self._script = script
-        self._interrupted: set[int] = set()
 
     @property
     def seen(self) -> set[int]:
