@@ -64,4 +64,6 @@ class NaiveOrder(Generic[E]):
         own = sum(one.rows for one in waiting if self.name(one) == name and one.priority <= priority)
         others = [one for one in waiting if self.name(one) != name]
         weights = sum(self.weight(other) for other in sorted({self.name(one) for one in others}))
-        return own + min(sum(one.rows for one in others), int(own * weights / self.weight(name) + 1e-9))
+        saved = max(0.0, self.served_tag - self.tags[name]) * self.weight(name) if own else 0.0
+        shared = max(0.0, own - saved)
+        return own + min(sum(one.rows for one in others), int(shared * weights / self.weight(name) + 1e-9))

@@ -154,16 +154,13 @@ class Precedence(Generic[E]):
 
     def rows_ahead(self, entry: E) -> int:
         """Return how many rows are surely served before a request that comes now."""
-        name = entry.caller if self._fairness is not None else ""
-        flow = self._flows.get(name)
+        flow = self._flows.get(entry.caller if self._fairness is not None else "")
         if flow is None:
-            own, others, weight = 0, self._rows, self._fairness.weight_of(name) if self._fairness is not None else 1.0
-            weights = self._weights
-        else:
-            own, others, weight = sum(flow.rows_by_level[: entry.priority]), self._rows - flow.rows, flow.weight
-            weights = self._weights - weight
-        # While its own requests before it are served, each other caller gets as much for its weight, if it has that.
-        return own + min(others, int(own * weights / weight))
+            return 0  # its turn is next
+        own, weight = sum(flow.rows_by_level[: entry.priority]), flow.weight
+        # Once what it has saved up is served, each other caller gets as much for its weight, if it has that.
+        shared = max(0.0, own - max(0.0, self._served_tag - flow.tag) * weight)
+        return own + min(self._rows - flow.rows, int(shared * (self._weights - weight) / weight))
 
     def exceeds_share(self, entry: E, free_requests: int, free_rows: int, free_bytes: int) -> bool:
         """Whether its caller would hold more of the line than it leaves free.

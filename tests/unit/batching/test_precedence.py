@@ -84,6 +84,25 @@ def test_a_quiet_caller_has_two_batches_saved_up_and_no_more() -> None:
     assert order[:11] == ["quiet"] * 5 + ["flood", "quiet"] * 3
 
 
+def test_nobody_is_counted_ahead_of_what_a_quiet_caller_has_saved_up() -> None:
+    precedence: Precedence[Entry] = Precedence(BatchingOptions(max_rows=2), FairnessOptions())
+    flood = [Entry("flood") for _ in range(100)]
+    for entry in flood:
+        precedence.add(entry, "a")
+    for entry in flood[:10]:
+        precedence.charge([entry])
+        precedence.remove(entry, "a")
+    counted = []
+    for _ in range(8):
+        quiet = Entry("quiet")
+        counted.append(precedence.rows_ahead(quiet))
+        precedence.add(quiet, "a")
+    order = [entry.caller for entry in precedence.order("a")]
+    served = [place for place, caller in enumerate(order) if caller == "quiet"]
+    assert served[:5] == counted[:5] == [0, 1, 2, 3, 4], "four saved up, and its turn"
+    assert all(0 <= place - count <= 1 for place, count in zip(served, counted, strict=True)), (served, counted)
+
+
 def test_who_comes_again_and_again_has_saved_nothing_up_meanwhile() -> None:
     backlog: Backlog[Entry] = Backlog(BatchingOptions(max_rows=1), None, FairnessOptions())
     for _ in range(100):
