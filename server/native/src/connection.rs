@@ -273,6 +273,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
         self.free.push(place);
         self.under_way -= 1;
+        call.let_go();
         let server = &self.shared.server;
         server.calls.fetch_sub(1, Ordering::Relaxed);
         server.statistics.add(
@@ -313,6 +314,7 @@ impl<T> Drop for Connection<T> {
                 if call.shared.leave() && call.is_known {
                     self.events.push(Event::Left(call.shared.clone()));
                 }
+                call.let_go();
                 server.calls.fetch_sub(1, Ordering::Relaxed);
                 server.statistics.add(
                     call.shared.route,

@@ -78,6 +78,11 @@ impl Reader {
         self.frames.push_back(chunk);
     }
 
+    /// Of messages that are not whole, or were not read.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Whether the bytes end between two messages.
     pub fn is_empty(&self) -> bool {
         self.held_bytes == 0

@@ -251,6 +251,7 @@ class NativeTransport:
             stream.fail(Status.INTERNAL, _BUG)
         finally:
             stream.finish()
+            stream.task = None  # it holds the stream by what it raised, and would until the garbage collector runs
 
 
 def _peer(address: str, certificate: bytes | None) -> Peer:

@@ -1,9 +1,11 @@
 """What the native transport does about those who mean harm, or have died: others are served, and memory is bounded."""
 
+import gc
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 import grpc
@@ -66,6 +68,25 @@ def test_a_client_that_resets_what_it_begins_is_hung_up_on_and_leaves_nothing(na
         assert_serves(native, 5)
     while inside(native)[1:] != (0, 0):
         assert_serves(native)
+
+
+def test_streams_that_are_left_in_the_middle_of_a_message_hold_no_bytes(native: Listening) -> None:
+    """And that without the garbage collector: while all is refused, nothing is made that would have it run."""
+    gc.collect()
+    gc.disable()
+    try:
+        with RawHttp2(native.address) as foe:
+            stream = foe.begin(PATH + "Chat")
+            foe.write_politely(stream, grpc_message(bytes(MESSAGE_BYTES))[: MESSAGE_BYTES // 2])
+            foe.cancel(stream)
+            assert native.service.left.get(timeout=WAIT_S) == "chat"
+        ends_s = monotonic() + WAIT_S
+        while inside(native)[1:] != (0, 0) and monotonic() < ends_s:
+            assert_serves(native)
+        assert inside(native)[1:] == (0, 0)
+        assert "NativeStream" not in {type(held).__name__ for held in gc.get_objects()}
+    finally:
+        gc.enable()
 
 
 def test_headers_without_an_end_are_hung_up_on(native: Listening) -> None:

@@ -134,6 +134,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                         continue; // a unary call has one message; what else comes is overlooked
                     }
                     call.shared.hold(chunk.len());
+                    call.reader.push(chunk);
                     let server = &self.shared.server;
                     if server.bytes.load(Ordering::Relaxed) > server.limits.bytes_in_flight {
                         let failure = Failure::new(
@@ -145,7 +146,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                         );
                         return self.refuse(call, failure);
                     }
-                    call.reader.push(chunk);
                 }
             }
         }
@@ -200,9 +200,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         tokio::task::spawn_blocking(move || {
             let inflated = catch_unwind(|| message::inflate(&body, encoding, limit_bytes))
                 .unwrap_or_else(|_| Err(Failure::new(status::INTERNAL, "internal error")));
-            if inflated.is_ok() {
-                shared.let_go(body.len());
-            }
+            shared.let_go(body.len());
             let hub = shared.connection.hub.clone();
             hub.push(Command::Inflated(shared, inflated.map_err(Box::new)));
         });

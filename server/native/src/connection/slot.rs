@@ -61,6 +61,13 @@ pub(super) enum Step {
 }
 
 impl Call {
+    /// Counts no more what goes with it: what is no whole message, and what is not with HTTP/2. The application may keep
+    /// the call for much longer.
+    pub(super) fn let_go(&self) {
+        let unsent: usize = self.out.iter().map(|(piece, _)| piece.len()).sum();
+        self.shared.let_go(self.reader.held_bytes() + unsent);
+    }
+
     pub(super) fn enqueue(&mut self, answer: Answer) {
         match answer {
             Answer::Framed(bytes) => self.out.push_back((bytes, true)),

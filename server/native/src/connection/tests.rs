@@ -235,6 +235,25 @@ async fn a_stream_that_is_not_received_is_not_read_beyond_its_bound() {
 }
 
 #[tokio::test]
+async fn what_a_stream_leaves_unread_and_unsent_is_counted_no_longer_than_it_lasts() {
+    let mut rig = rig(Limits::default()).await;
+    let (_response, mut send) = rig.begin("/t/Stream", &[]);
+    send.send_data(message::framed(&[7; 3000]).slice(..2000), false)
+        .unwrap();
+    let Event::Stream(stream) = rig.event().await else {
+        panic!("a stream was begun");
+    };
+    stream.send(Answer::copy_of(&[7; 100_000])); // more than its caller takes
+    while rig.server.bytes.load(Ordering::Relaxed) < 2000 + 100_005 - 65_535 {
+        tokio::task::yield_now().await;
+    }
+    send.send_reset(Reason::CANCEL);
+    while !matches!(rig.event().await, Event::Left(_)) {}
+    assert_eq!(rig.server.bytes.load(Ordering::Relaxed), 0);
+    assert!(stream.has_left(), "and the application has it still");
+}
+
+#[tokio::test]
 async fn draining_ends_the_connection_after_its_last_call() {
     let mut rig = rig(Limits::default()).await;
     let response = rig.call("/t/Hot", &[], b"").await;
