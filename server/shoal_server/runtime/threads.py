@@ -34,9 +34,10 @@ class _Work:
         return self._take_token()
 
     def finish(self, result: object) -> None:
-        """Report the result; on the loop."""
+        """Report the result; on the loop. Who is told may have hold of this, so he is forgotten."""
+        done, self.done = self.done, _nobody
         if not self._abandoned:
-            self.done(result)
+            done(result)
 
     def _take_token(self) -> bool:
         try:
@@ -44,6 +45,10 @@ class _Work:
         except IndexError:
             return False
         return True
+
+
+def _nobody(_result: object) -> None:
+    """Hears of what was reported before."""
 
 
 class Threads:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -41,6 +42,28 @@ def ended(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.join(WAIT_S)
         assert not thread.is_alive()
+
+
+def test_who_was_told_a_result_is_forgotten(name: str) -> None:
+    """He has hold of the work, as a rule: a batch of large requests would stay until garbage is collected."""
+
+    class Told:
+        def __call__(self, _result: int) -> None:
+            pass
+
+    mailbox = HeldMailbox(asyncio.new_event_loop())
+    threads = Threads(1, name, mailbox)
+    told = Told()
+    work = threads.submit(lambda: 7, told)
+    assert mailbox.posted.acquire(timeout=WAIT_S)
+    mailbox.deliver()
+    forgotten = weakref.ref(told)
+    del told
+    assert forgotten() is None
+    assert work is not None
+    threads.close()
+    ended(alive(name))
+    mailbox.loop.close()
 
 
 def test_a_result_comes_back_once(name: str) -> None:
