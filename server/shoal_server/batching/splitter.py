@@ -50,8 +50,10 @@ class Splitter:
         try:
             self._backlog.offer(first)
         except Overloaded as error:
+            split.under_way.clear()  # each holds the other
             raise Overloaded(f"{error}, {where}", error.bound, retry_after_s=error.retry_after_s) from None
         except DeadlineExceeded as error:
+            split.under_way.clear()
             raise DeadlineExceeded(f"{error}, {where}") from None
         for part in others:
             self._backlog.add(part)

@@ -1,9 +1,11 @@
 """Requests of more rows than a batch may have, within the whole core."""
 
+import gc
 from collections.abc import Callable
 
 import pytest
 
+from shoal_server.batching.parts import Part
 from shoal_server.errors import DeadlineExceeded, ExecutionFailed, InvalidRequest, Overloaded, Unavailable
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.options import BatchingOptions
@@ -152,6 +154,24 @@ def test_a_full_line_refuses_a_large_request_whole() -> None:
         large = core.send(range(1, 15))
         assert isinstance(large.refusal, Overloaded)
         assert core.gate.requests == 2
+        await wait(1)
+
+    run_core(test, of_four(max_queued_requests=1), make=making())
+
+
+def test_nothing_of_a_large_request_that_was_refused_is_left_to_the_garbage_collector() -> None:
+    async def test(core: Core) -> None:
+        core.send([50])
+        core.send([51])
+        gc.collect()
+        gc.disable()
+        try:
+            refusal = core.send(range(1, 15)).refusal
+            assert isinstance(refusal, Overloaded)
+            refusal.__traceback__ = refusal.__context__ = None  # in the server they go with it
+            assert not [held for held in gc.get_objects() if isinstance(held, Part)]
+        finally:
+            gc.enable()
         await wait(1)
 
     run_core(test, of_four(max_queued_requests=1), make=making())
