@@ -136,19 +136,16 @@ docker:  ## build the image (TAG=shoal:latest)
 # Calls of pytest; where its options are given, they may select no test of some call.
 pytest = $(BIN)/python -m pytest $(1) $(PYTEST_ARGS)$(if $(PYTEST_ARGS), || [ $$? -eq 5 ])
 
-# While the crate is compiled and while tests wait, which they do for a third of their time, processors are idle.
+# While the crate is compiled and while tests wait, which they do for a quarter of their time, processors are idle.
 # Whatever is no matter of time has that time.
 
 .PHONY: test
 test:  ## every check that CI runs: lint, and all tests but the long ones (PYTEST_ARGS="-k batch")
-	@$(MAKE) --jobs 3 test-in-time test-beside crate-beside
+	@$(MAKE) --jobs 2 test-python crate-beside
 
-VIRTUAL := tests/sim tests/property tests/unit
-TIMELESS := tests/integration/breadth tests/fuzz $(VIRTUAL)
-
-.PHONY: test-in-time
-test-in-time: $(READY) $(NATIVE)
-	$(call pytest,--numprocesses $(WORKERS) --dist worksteal $(addprefix --ignore ,$(TIMELESS)))
+.PHONY: test-python
+test-python: $(READY) $(NATIVE)
+	$(call pytest,--numprocesses $(WORKERS) --dist worksteal)
 	@if $(BIN)/python -c 'import shoal_native' 2>/dev/null; then $(MAKE) test-grpcio; fi
 
 # What clients see must not depend on what carries it, so those tests run once more.
@@ -156,24 +153,13 @@ test-in-time: $(READY) $(NATIVE)
 test-grpcio:
 	$(call pytest,--numprocesses $(WORKERS) --dist worksteal --transport grpcio tests/integration/protocol tests/faults)
 
-# At this niceness they take a tenth of a processor at most from what is timed, and none of them is given up as hung.
-# File by file in this order, so that the two that take longest begin early and at once. They are heard of at their end,
-# or there would be two rows of dots.
-BESIDE_LOG := .venv/beside.log
-
-.PHONY: test-beside
-test-beside: $(READY) $(NATIVE)
-	@{ nice -n 10 $(call pytest,--quiet --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TIMELESS)); } \
-		>$(BESIDE_LOG) 2>&1 || { cat $(BESIDE_LOG); exit 1; }
-	@echo "$(TIMELESS): $$(tail -n 1 $(BESIDE_LOG))"
-
 .PHONY: lint-beside
 lint-beside: $(READY)
-	@nice -n 10 $(MAKE) lint-python
+	@nice -n 19 $(MAKE) lint-python
 
 .PHONY: crate-beside
 crate-beside: $(NATIVE) lint-beside
-	@if $(BIN)/python -c 'import shoal_native' 2>/dev/null; then nice -n 10 $(MAKE) lint-native test-crate; fi
+	@if $(BIN)/python -c 'import shoal_native' 2>/dev/null; then nice -n 19 $(MAKE) lint-native test-crate; fi
 
 .PHONY: test-crate
 test-crate:
