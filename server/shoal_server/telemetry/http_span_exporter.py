@@ -16,9 +16,16 @@ def _export_of_made() -> Callable[[OTLPSpanExporter, MadeSpans], SpanExportResul
     """Return the library's own ``export``, in which the function that encodes is one that has nothing to do.
 
     It has no method of its own for that, as the exporter over gRPC does, and its ways of retrying change.
+
+    Raises:
+        RuntimeError: this release of the library encodes in another way.
     """
     export: Any = OTLPSpanExporter.export
-    assert _ENCODE in export.__code__.co_names, "the exporter encodes by another name"
+    if _ENCODE not in export.__code__.co_names:
+        raise RuntimeError(
+            "this release of opentelemetry-exporter-otlp-proto-http encodes spans in a way that is not known here; "
+            "push by gRPC (OTEL_EXPORTER_OTLP_PROTOCOL=grpc), or install another release"
+        )
     names = {**export.__globals__, _ENCODE: lambda spans: spans.request}
     return FunctionType(export.__code__, names, export.__name__, export.__defaults__, export.__closure__)
 
