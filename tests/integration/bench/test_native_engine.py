@@ -1,6 +1,7 @@
 """The native load generator as an engine: it counts and measures as the one in Python does."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import islice
@@ -81,14 +82,29 @@ def test_a_trace_is_played_whole_and_once() -> None:
 
 
 def test_a_closed_loop_has_as_many_calls_under_way_as_callers() -> None:
+    callers = 5
+    all_there = threading.Event()
+
+    def held(target: str) -> Tally:
+        with engine_named("native").start(order(target, Closed(callers), timeout_s=60.0, drain_s=0.2)) as running:
+            assert all_there.wait(15), "so many never came"
+            return running.stop()
+
     async def run() -> tuple[Tally, int]:
         async with echoing() as server:
-            server.on_call = lambda number: server.stall(60.0) if number == 1 else None
-            return await whole(server, Closed(5), windows=0, timeout_s=60.0, drain_s=0.2), server.calls
+
+            def seen(number: int) -> None:
+                if number == 1:
+                    server.stall(60.0)
+                if number == callers:
+                    all_there.set()
+
+            server.on_call = seen
+            return await asyncio.to_thread(held, server.address), server.calls
 
     tally, calls = asyncio.run(run())
-    assert calls == 5
-    assert tally.statuses == {ABANDONED: 5}
+    assert calls == callers
+    assert tally.statuses == {ABANDONED: callers}
 
 
 def test_payloads_are_sent_by_their_weights_and_models_are_told_apart() -> None:
