@@ -1,7 +1,7 @@
 """How a model is best run, by what trials took: runs at once, threads in each, rows, and whether to wait. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from typing import Final
 
@@ -52,6 +52,10 @@ class Trial:
     def rows_per_s(self) -> float:
         """Return the throughput, batches gathered and answered."""
         return self.sizing.slots * self.rows / _with_handling_s(self.run_s)
+
+    def shorter(self, other: "Trial") -> "Trial":
+        """Return what the shorter of both took, which are of one kind."""
+        return replace(self, run_s=min(self.run_s, other.run_s), wall_s=min(self.wall_s, other.wall_s))
 
 
 def worth_trying(cpus: float, run_s: float) -> tuple[Sizing, ...]:

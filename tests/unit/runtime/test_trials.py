@@ -77,6 +77,23 @@ def test_trials_end_where_more_rows_do_not_pay() -> None:
     ]
 
 
+def test_runs_that_met_a_busy_machine_are_timed_again_before_more_rows_are_held_not_to_pay() -> None:
+    bench = Bench(1e-5)
+    timed: list[int] = []
+
+    def busy_at_first(inputs: Inputs) -> list[Array]:
+        assert inputs[0] is not None
+        rows = len(inputs[0])
+        timed.append(rows)
+        for _ in range(1 if timed.count(rows) > 2 or rows < 4 else 10):
+            bench.execute(inputs)
+        return []
+
+    trials = Trials(bench, bench.own_s).run(Sizing(1, 1), busy_at_first, draw, 64, 100.0)
+    assert [trial.rows for trial in trials] == [1, 2, 4, 8, 16, 32, 64]
+    assert [trial.wall_s for trial in trials] == pytest.approx([trial.rows * 1e-5 for trial in trials])
+
+
 def test_trials_end_with_the_time_but_not_before_the_first() -> None:
     bench = Bench(1e-5)  # what a batch costs the server is more, so that more rows always pay
     assert len(Trials(bench, bench.own_s).run(Sizing(1, 1), bench.execute, draw, 64, 0.0)) == 1
