@@ -23,8 +23,8 @@ class Trials:
 
     A run on one thread counts with the time that its thread had a processor, ``own_s``, so that it does not matter what
     else the machine does meanwhile; one on several can only be timed from outside. Even the former is longer where
-    neighbours want the same caches, or a hypervisor has taken the processor away. So all are timed anew, as long as there
-    is time, before more rows are held not to pay.
+    neighbours want the same caches, or a hypervisor has taken the processor away. So all are timed anew where there is
+    time, before more rows are held not to pay.
     """
 
     def __init__(self, clock: Clock, own_s: Callable[[], float]) -> None:
