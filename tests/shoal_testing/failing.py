@@ -42,7 +42,7 @@ class FailingRunner:
     def timings(self) -> Sequence[tuple[int, float]]:
         return self.inner.timings
 
-    def run(self, inputs: Sequence[Array | None], control: Control) -> Sequence[Array]:  # noqa: ARG002 - a Runner's
+    def run(self, inputs: Sequence[Array | None], control: Control | None) -> Sequence[Array]:  # noqa: ARG002 - a Runner's
         raise self._error
 
 

@@ -50,7 +50,7 @@ class GatedRunner:
     def timings(self) -> Sequence[tuple[int, float]]:
         return self.inner.timings
 
-    def run(self, inputs: Sequence[Array | None], control: Control) -> Sequence[Array]:
+    def run(self, inputs: Sequence[Array | None], control: Control | None) -> Sequence[Array]:
         first = inputs[0]
         assert first is not None
         self.runs.append(first.copy())
@@ -89,7 +89,7 @@ def gated(running: RunningServer, model: str) -> Iterator[GatedRunner]:
 
     def put(runner: Runner, says_so: Callable[[object, int], bool]) -> None:
         batcher.runner = runner
-        executor.is_quick = says_so  # type: ignore[method-assign,assignment]
+        executor.is_quick = says_so  # type: ignore[assignment]
 
     on_loop(running, lambda: put(gate, lambda _form, _rows: False))
     try:

@@ -60,7 +60,7 @@ class Batcher:
         self.runner = runner
         self.options = options
         self._guarded = answers is not None and answers.nan_guard
-        self.statistics = Statistics()
+        self._statistics = Statistics()
         self.batches = runner.signature.batched
         self.instances = instances
         self._slots = slots
@@ -78,15 +78,20 @@ class Batcher:
         self._splitter = Splitter(self._backlog, self.forecast, options, min(instances, slots.total), self._whole_over)
         self._sharer: Sharer | None = None
         if answers is not None and (answers.share_in_flight or answers.cache_bytes):
-            self._sharer = Sharer(answers, self._backlog, clock, self.statistics, settled)
+            self._sharer = Sharer(answers, self._backlog, clock, self._statistics, settled)
         self._at_once: AtOnce | None = None
         if runner.steady and not (self._guarded or self._limit or self._sharer or fairness or options.delay_s):
             self._at_once = AtOnce(
-                origin, options, slots, account, executor, clock, self.forecast, self.statistics, cpu_ns, observer
+                origin, options, slots, account, executor, clock, self.forecast, self._statistics, cpu_ns, observer
             )
         self._running = RunningBatches()
         self._hung_in_a_row = 0
         self._alarm = Alarm(clock, self._woken)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What it has done so far."""
+        return self._statistics.counted()
 
     @property
     def reason(self) -> str:
@@ -155,7 +160,7 @@ class Batcher:
         # Transports end a call at its deadline too, and may be sooner than our own timer.
         left = ticket.leave(Outcome.DEADLINE if now >= ticket.deadline_s else Outcome.CANCELLED)
         if self._backlog.withdraw(ticket):
-            self.statistics.failed(ticket, now)
+            self._statistics.failed(ticket, now)
             self._settled((ticket,))
         elif left:
             if self._splitter:
@@ -238,7 +243,7 @@ class Batcher:
         if self._sharer is not None:
             tickets = self._sharer.ended(tickets, now)
         for ticket in tickets:
-            self.statistics.failed(ticket, now)
+            self._statistics.failed(ticket, now)
         if tickets:
             self._settled(tickets)
 
@@ -246,9 +251,9 @@ class Batcher:
         """Count and settle a request that was computed in parts."""
         now = self._clock.monotonic()
         if ticket.ok and dispatched_s is not None:
-            self.statistics.answered(ticket, dispatched_s, now)
+            self._statistics.answered(ticket, dispatched_s, now)
         else:
-            self.statistics.failed(ticket, now)
+            self._statistics.failed(ticket, now)
         self._settled((ticket,))
 
     def _start(self, dispatch: Dispatch[Ticket], now: float) -> bool:
@@ -263,7 +268,7 @@ class Batcher:
             work.has_parts = self._splitter.dispatched(work.tickets, now)
         if self._sharer is not None:
             self._sharer.dispatched(work.tickets, now)
-        self.statistics.dispatched(dispatch.rows, dispatch.reason)
+        self._statistics.dispatched(dispatch.rows, dispatch.reason)
         ends_s = self.forecast.started(now, dispatch.cost)
         running = Running(work, dispatch, now, ends_s, pressed=bool(self._backlog))
         self._slots.take(self._slot_account)
@@ -308,7 +313,7 @@ class Batcher:
             self._running.stop_deserted()
         if self._sharer is not None:
             tickets = self._sharer.ended(tickets, now)
-        self.statistics.executed(tickets, report, running.dispatched_s, now)
+        self._statistics.executed(tickets, report, running.dispatched_s, now)
         self.forecast.ended(now, running.ends_s, running.dispatch.cost, pressed=running.pressed)
         if running.work.traced:
             self._tell(running.told(report, now))

@@ -11,11 +11,12 @@ sooner than a thread could take him up does not wait. What he uses is charged, s
 
 import asyncio
 from collections.abc import Callable, Sequence
+from math import inf
 from time import perf_counter_ns
 from typing import Final, Protocol
 
 from shoal_server.batching.decision import CloseReason
-from shoal_server.batching.execution import Control, Run, Runner
+from shoal_server.batching.execution import Run, Runner
 from shoal_server.batching.executor import BatchExecutor
 from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.slots import Account, Slots
@@ -109,7 +110,7 @@ class AtOnce:
             rows = (stop - start) * form.rows
             if not executor.is_quick(known, rows):
                 break
-            if burst.earliest_s <= now + forecast.safe_execution_s(now, rows):
+            if burst.earliest_s < inf and burst.earliest_s <= now + forecast.safe_execution_s(now, rows):
                 break
             traced = burst.traced(start, stop)
             for trace in traced:
@@ -131,8 +132,7 @@ class AtOnce:
                 self._tell(self._told(run, stop - start, reason, traced, (came_s, dispatched_s, now)))
             executor.learn(known, rows, run.cpu_ns / 1e9)
             forecast.observe(now, rows, took_s)
-            self._statistics.dispatched(rows, reason)
-            self._statistics.executed_at_once(run, stop - start, came_s, dispatched_s, now)
+            self._statistics.executed_at_once(run, stop - start, reason, came_s, dispatched_s, now)
             start = stop
         return start
 
@@ -173,13 +173,13 @@ class AtOnce:
         began, began_cpu = perf_counter_ns(), self._cpu_ns()
         signature = runner.signature
         rows = (stop - start) * form.rows
-        padded = self._options.padded(rows)
+        padded = self._options.padded(rows) if self._options.allowed_rows else rows
         inputs = []
         for number, (spec, shape) in enumerate(zip(signature.inputs, form.shapes, strict=True)):
             array = as_array(spec, (rows, *shape[1:]), burst.elements(number, start, stop))
             inputs.append(array if padded <= rows else pad_rows(array, padded))
         assembled = perf_counter_ns()
-        arrays = runner.run(inputs, Control())
+        arrays = runner.run(inputs, None)  # nobody could end it while it keeps the loop
         computed = perf_counter_ns()
         blocks = blocks_of(signature, arrays, padded)
         outputs = Outputs(self._origin, blocks, tuple([block.tail for block in blocks]))

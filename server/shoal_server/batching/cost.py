@@ -77,10 +77,7 @@ class CostModel:
         self._mean_s += (took_s - self._mean_s) / weight
         self._spread = forget * self._spread + far * (cost - self._mean_cost)
         self._together = forget * self._together + far * (took_s - self._mean_s)
-        self._draw()
-
-    def _draw(self) -> None:
-        """Draw the line through the mean, as steep as the data say; where all sizes are alike, as steep as before."""
+        # The line goes through the mean, as steep as the data say; where all sizes are alike, as steep as before.
         keep = _KEEP_SLOPE * self._mean_cost * self._mean_cost
         spread = self._spread + keep
         slope_s = max((self._together + keep * self.cost_s) / spread, 0.0) if spread > 0.0 else 0.0

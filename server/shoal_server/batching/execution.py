@@ -72,8 +72,8 @@ class Runner(Protocol):
         """Whether a run takes as long as those before it of the same shapes, whatever the values are."""
         ...
 
-    def run(self, inputs: Sequence[Array | None], control: Control) -> Sequence[Array]:
-        """Compute; blocks the calling thread."""
+    def run(self, inputs: Sequence[Array | None], control: Control | None) -> Sequence[Array]:
+        """Compute; blocks the calling thread. Without a control there is no end before its own."""
         ...
 
 

@@ -100,7 +100,7 @@ class Forecast:
 
     def observe(self, now: float, rows: int, took_s: float, cpu_s: float = 0.0) -> None:
         """Learn from a batch that ran to its end and kept a slot for ``took_s``, and with lengths its thread's CPU."""
-        self.cost.observe(self._cost(rows), took_s)
+        self.cost.observe(self._padded(rows) if self._allowed_rows else rows, took_s)
         if self._varies:
             self._effort.observe(rows, cpu_s)
             self._weigh()

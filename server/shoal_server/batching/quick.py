@@ -75,15 +75,9 @@ class QuickExecutor:
         """``cpu_ns`` tells what processor time the calling thread has had."""
         self._cpu_ns = cpu_ns
         self.threads = threads
-        self._quick = Quick()
-
-    def is_quick(self, form: object, rows: int) -> bool:
-        """Whether batches of about so many rows have been seen to be quick."""
-        return self._quick.is_quick(form, rows)
-
-    def learn(self, form: object, rows: int, took_s: float) -> None:
-        """Take note of a run, wherever it was; on the loop, of its processor time."""
-        self._quick.learn(form, rows, took_s)
+        quick = Quick()
+        self.is_quick = quick.is_quick
+        self.learn = quick.learn  # of runs on the loop, their processor time
 
     def run_here(self, work: BatchExecution) -> Report | None:
         """Run a batch now, on the loop, if it is known to be quick; otherwise return None and do nothing."""

@@ -14,6 +14,7 @@ from shoal_server.errors import Bound, Overloaded, ShoalError
 from shoal_server.histogram import ROWS, SECONDS, Histogram
 
 _OK: Final = Outcome.OK  # looked up once, not for each request
+_MOST_UNCOUNTED: Final = 32  # batches; one by one each finds what it takes to count in no cache, and costs three times
 MOST_SIZES: Final = 1024
 """Where the owner sets no limit, callers say how many rows a call has, and could say a million numbers."""
 
@@ -50,7 +51,7 @@ class Stages:
 
 @dataclass(slots=True)
 class Statistics:
-    """Counters of one model version since it was loaded. Written and read on the loop only.
+    """Counters of one model version since it was loaded. Written and read on the loop only, after ``counted``.
 
     ``inference_count`` counts rows and ``execution_count`` calls of the model, of answered requests only. ``stages``
     and ``queue`` count requests, as Triton does; ``batches`` maps rows per call to what such calls took, for the first
@@ -85,6 +86,7 @@ class Statistics:
     input_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
     infer_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
     output_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    _uncounted: list[tuple[Run, int, CloseReason, float, float, float]] = field(default_factory=list)
 
     def dispatched(self, rows: int, reason: CloseReason) -> None:
         """Record a batch that begins."""
@@ -119,18 +121,31 @@ class Statistics:
         for run in report.runs:
             self._ran(run, now)
 
-    def executed_at_once(self, run: Run, requests: int, came_s: float, dispatched_s: float, now: float) -> None:
+    def executed_at_once(  # noqa: PLR0913, PLR0917 - all that is known of such a batch
+        self, run: Run, requests: int, reason: CloseReason, came_s: float, dispatched_s: float, now: float
+    ) -> None:
         """Record a batch whose members had no tickets: all came at the same time, and who was not answered had left."""
-        answered = run.requests
-        if answered:
-            self.request_s.add(now - came_s, answered)
-            self.queue_s.add(dispatched_s - came_s, answered)
-            self.success.add(int((now - came_s) * 1e9) * answered, answered)
-            self.queue.add(int((dispatched_s - came_s) * 1e9) * answered, answered)
-        if answered < requests:
-            self.fail.add(int((now - came_s) * 1e9) * (requests - answered), requests - answered)
-            self.failures[Outcome.CANCELLED] += requests - answered
-        self._ran(run, now)
+        uncounted = self._uncounted
+        uncounted.append((run, requests, reason, came_s, dispatched_s, now))
+        if len(uncounted) >= _MOST_UNCOUNTED:
+            self.counted()
+
+    def counted(self) -> "Statistics":
+        """Return these, with all counted that was recorded."""
+        for run, requests, reason, came_s, dispatched_s, now in self._uncounted:
+            self.dispatched(run.rows, reason)
+            answered = run.requests
+            if answered:
+                self.request_s.add(now - came_s, answered)
+                self.queue_s.add(dispatched_s - came_s, answered)
+                self.success.add(int((now - came_s) * 1e9) * answered, answered)
+                self.queue.add(int((dispatched_s - came_s) * 1e9) * answered, answered)
+            if answered < requests:
+                self.fail.add(int((now - came_s) * 1e9) * (requests - answered), requests - answered)
+                self.failures[Outcome.CANCELLED] += requests - answered
+            self._ran(run, now)
+        self._uncounted.clear()
+        return self
 
     def _ran(self, run: Run, now: float) -> None:
         self.input_s.add(run.input_ns / 1e9)
@@ -165,6 +180,7 @@ class Statistics:
 
     def measured(self) -> Measured:
         """Return a copy of what exporters read."""
+        self.counted()
         outcomes = {Outcome.OK: self.success.count, **self.failures}
         return Measured(
             outcomes,

@@ -126,7 +126,7 @@ class LoadedModel(Protocol):
         """Whether a run takes as long as those before it of the same shapes, whatever the values are."""
         ...
 
-    def run(self, inputs: Sequence[Array | None], control: RunControl) -> Sequence[Array]:
+    def run(self, inputs: Sequence[Array | None], control: RunControl | None) -> Sequence[Array]:
         """Compute the outputs, in the signature's order, from the inputs in the signature's order.
 
         Raises:

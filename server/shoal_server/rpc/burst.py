@@ -21,7 +21,10 @@ class CallBurst:
         self._calls = calls
         self._encoder = encoder
         self._names = names
-        self._traced = [(place, call.trace, own) for place, call, own in calls.traced if call.trace is not None]
+        traced = calls.traced
+        self._traced = (
+            [(place, call.trace, own) for place, call, own in traced if call.trace is not None] if traced else ()
+        )
         self.size_bytes = calls.size_bytes
         self.earliest_s = calls.earliest_s
         self.elements = calls.elements
@@ -31,7 +34,7 @@ class CallBurst:
 
     def traced(self, start: int, stop: int) -> Sequence[Traced]:
         """Return the records of those of the requests from ``start`` to ``stop`` that are traced."""
-        return [trace for place, trace, _ in self._traced if start <= place < stop]
+        return [trace for place, trace, _ in self._traced if start <= place < stop] if self._traced else ()
 
     def succeed(self, outputs: Outputs, start: int, stop: int, rows: int) -> int:
         """Answer the requests from ``start`` to ``stop`` with ``rows`` rows each; return how many still waited."""

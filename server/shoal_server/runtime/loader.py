@@ -21,7 +21,7 @@ from shoal_server.runtime.model_files import require_readable, snapshot, unread
 from shoal_server.runtime.ort_model import Origin, OrtModel
 from shoal_server.runtime.ort_session import OrtSession
 from shoal_server.runtime.quiet import Quiet
-from shoal_server.runtime.run_control import Unlimited, Watchdog
+from shoal_server.runtime.run_control import Watchdog
 from shoal_server.runtime.variable_lengths import declared_lengths
 from shoal_server.runtime.warmup import run_warmup
 
@@ -133,4 +133,4 @@ class OrtLoader:
 def _warm_up(definition: ModelDefinition, session: OrtSession) -> None:
     specs = [tensor.spec for tensor in session.inputs]
     for warmup in definition.warmups:
-        run_warmup(warmup, specs, lambda arrays: session.run(arrays, Unlimited()))
+        run_warmup(warmup, specs, lambda arrays: session.run(arrays, None))

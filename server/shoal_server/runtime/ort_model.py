@@ -66,7 +66,7 @@ class OrtModel:
         """Why it is run by so many threads, in batches of so many rows."""
         return self.tuning.reason
 
-    def run(self, inputs: Sequence[Array | None], control: RunControl) -> Sequence[Array]:
+    def run(self, inputs: Sequence[Array | None], control: RunControl | None) -> Sequence[Array]:
         """Compute the outputs, in the signature's order, from the inputs in the signature's order.
 
         Raises:

@@ -9,13 +9,6 @@ from typing import Self
 from shoal_server.lifecycle.ports import Interrupt
 
 
-class Unlimited:
-    """Never ends a run."""
-
-    def on_stop(self, interrupt: Interrupt) -> None:
-        """Forget how."""
-
-
 class TimeLimit:
     """Ends the run that is under way when the time is up, and every later one at once. A context manager."""
 

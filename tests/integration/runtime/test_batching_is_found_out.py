@@ -10,7 +10,6 @@ from onnx import TensorProto, helper
 
 from shoal_server.options import BatchingOptions
 from shoal_server.runtime.ort_model import OrtModel
-from shoal_server.runtime.run_control import Unlimited
 from shoal_testing import models
 
 Load = Callable[..., OrtModel]
@@ -159,7 +158,7 @@ def test_rows_that_are_not_independent_are_not_batched(load: Load, name: str) ->
 
 def test_what_is_not_batched_still_runs(load: Load) -> None:
     x = np.array([[1, 2, 3], [1, 2, 3]], np.float32)
-    (y,) = load(models.softmax_over_batch()).run([x], Unlimited())
+    (y,) = load(models.softmax_over_batch()).run([x], None)
     assert np.allclose(y, 0.5)
 
 
@@ -174,7 +173,7 @@ def test_a_model_that_runs_on_nothing_made_up_says_what_it_said(load: Load) -> N
     )
     assert not model.signature.batched
     assert "it runs on nothing that could be made up: MatMul node: " in model.batching_reason
-    (y,) = model.run([np.ones((1, 4321), np.float32)], Unlimited())
+    (y,) = model.run([np.ones((1, 4321), np.float32)], None)
     assert y.tolist() == [[4321, 4321]]
 
 

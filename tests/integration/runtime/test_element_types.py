@@ -9,7 +9,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from shoal_server.runtime.ort_model import OrtModel
-from shoal_server.runtime.run_control import Unlimited
 from shoal_server.tensors.datatype import DataType
 from shoal_testing import models
 
@@ -20,7 +19,7 @@ NUMBERS = [datatype for datatype in DataType if datatype not in (DataType.BYTES,
 
 
 def run(model: OrtModel, *arrays: Array | None) -> Sequence[Array]:
-    return model.run(list(arrays), Unlimited())
+    return model.run(list(arrays), None)
 
 
 def texts(*values: str) -> Array:

@@ -25,7 +25,7 @@ from shoal_server.runtime.batch_probe import Finding
 from shoal_server.runtime.examination import TRIALS_LIMIT_S, Examined, Examiner, open_declared
 from shoal_server.runtime.made_up import Profile, Recipe
 from shoal_server.runtime.measured import Measured
-from shoal_server.runtime.run_control import Unlimited, Watchdog
+from shoal_server.runtime.run_control import Watchdog
 from shoal_server.runtime.sizing import Sizing, untried
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.invariance import InvarianceFinding
@@ -54,7 +54,7 @@ def test_a_large_model_serves_as_it_was_found_to_be(path: Path) -> None:
     assert model.tuning_reason.startswith("1 x 1 thread")
     assert len(model.timings) > 1
     assert [file.sha256 for file in model.files] == [hashlib.sha256(path.read_bytes()).hexdigest()]
-    assert model.run([np.ones((3, WIDTH), np.float32)], Unlimited())[0].shape == (3, WIDTH)
+    assert model.run([np.ones((3, WIDTH), np.float32)], None)[0].shape == (3, WIDTH)
     model.close()
 
 

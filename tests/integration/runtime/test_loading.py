@@ -15,7 +15,6 @@ from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.runtime import OrtLoader, loader
 from shoal_server.runtime.ort_model import OrtModel
-from shoal_server.runtime.run_control import Unlimited
 from shoal_testing import models
 
 Load = Callable[..., OrtModel]
@@ -118,7 +117,7 @@ def test_weights_beside_the_file_are_read(load: Load, external: Path) -> None:
     model = load(external)
     x = np.ones((3, 64), np.float32)
     session = ort.InferenceSession(models.mlp(), providers=["CPUExecutionProvider"])
-    assert np.array_equal(model.run([x], Unlimited())[0], session.run(None, {"x": x})[0])
+    assert np.array_equal(model.run([x], None)[0], session.run(None, {"x": x})[0])
 
 
 def test_missing_weights_are_named(load: Load, external: Path) -> None:
@@ -178,12 +177,11 @@ from pathlib import Path
 from shoal_server.errors import ShoalError
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.runtime import OrtLoader
-from shoal_server.runtime.run_control import Unlimited
 import numpy as np
 loader = OrtLoader(1.0)
 model = loader.load(ModelDefinition("m", {{1: Path({str(good)!r})}}), 1, lambda: None)
 for work in (
-    lambda: model.run([np.array([[99]])], Unlimited()),
+    lambda: model.run([np.array([[99]])], None),
     lambda: loader.load(ModelDefinition("m", {{1: Path({str(bad)!r})}}), 1, lambda: None),
 ):
     try:

@@ -10,12 +10,13 @@ import pytest
 
 from shoal_server.errors import ExecutionFailed, LoadFailed
 from shoal_server.lifecycle.definition import DeclaredTensor, Fill, ModelDefinition, Warmup, WarmupTensor
+from shoal_server.lifecycle.ports import RunControl
 from shoal_server.options import BatchingMode, BatchingOptions, RuntimeOptions
 from shoal_server.runtime import OrtLoader, examination, loader
 from shoal_server.runtime.opening import open_session
 from shoal_server.runtime.ort_model import OrtModel
 from shoal_server.runtime.ort_session import OrtSession
-from shoal_server.runtime.run_control import Unlimited, Watchdog
+from shoal_server.runtime.run_control import Watchdog
 from shoal_server.runtime.sizing import Sizing
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
@@ -77,7 +78,7 @@ def test_callers_may_see_other_shapes_than_the_model(load: Load) -> None:
     )
     assert model.signature.batched
     assert model.signature.outputs[0].labels == ("twice",)
-    (y,) = model.run([np.array([[1], [2]], np.float32)], Unlimited())
+    (y,) = model.run([np.array([[1], [2]], np.float32)], None)
     assert y.tolist() == [[[2]], [[4]]]
 
 
@@ -85,7 +86,7 @@ def test_declared_warm_ups_run_before_the_model_is_there(load: Load, monkeypatch
     shapes: list[tuple[int, ...]] = []
     run = OrtSession.run
 
-    def recorded(session: OrtSession, inputs: Sequence[Array | None], control: Unlimited) -> list[Array]:
+    def recorded(session: OrtSession, inputs: Sequence[Array | None], control: RunControl | None) -> list[Array]:
         assert inputs[0] is not None
         shapes.append(inputs[0].shape)
         return run(session, inputs, control)
@@ -110,7 +111,7 @@ def test_a_model_that_fails_on_made_up_inputs_loads(load: Load) -> None:
     model = load(models.gather(vocabulary=0))
     assert not model.signature.batched
     with pytest.raises(ExecutionFailed):
-        model.run([np.array([[0]])], Unlimited())
+        model.run([np.array([[0]])], None)
 
 
 @pytest.mark.parametrize("mode", list(BatchingMode))
@@ -151,7 +152,7 @@ class Stopwatch:
             threads[id(session._session)] = count  # noqa: SLF001 - the session behind all its descriptions
             return session
 
-        def timed(session: OrtSession, inputs: Sequence[Array | None], control: Unlimited) -> list[Array]:
+        def timed(session: OrtSession, inputs: Sequence[Array | None], control: RunControl | None) -> list[Array]:
             self._mine.now_s = self.monotonic() + run_s[threads[id(session._session)]]  # noqa: SLF001 - as above
             return run(session, inputs, control)
 
@@ -181,5 +182,5 @@ def test_threads_are_chosen_by_measuring(
     path = models.save(tmp_path, "m", models.mlp())
     model = OrtLoader(4.0, clock, clock.monotonic).load(ModelDefinition("m", {1: path}), 1, lambda: None)
     assert (model.tuning.slots, model.tuning.intra_op_threads) == (sizing.slots, sizing.intra_op_threads)
-    assert model.run([np.ones((1, 64), np.float32)], Unlimited())[0].shape == (1, 10)
+    assert model.run([np.ones((1, 64), np.float32)], None)[0].shape == (1, 10)
     model.close()

@@ -14,7 +14,6 @@ from shoal_server.errors import ExecutionFailed
 from shoal_server.lifecycle.ports import Interrupt
 from shoal_server.options import RuntimeOptions
 from shoal_server.runtime.ort_model import OrtModel
-from shoal_server.runtime.run_control import Unlimited
 from shoal_testing import models
 
 Load = Callable[..., OrtModel]
@@ -29,35 +28,35 @@ def test_an_answer_is_bit_equal_to_the_runtimes_own(load: Load) -> None:
     for rows in (1, 2, 7, 64):
         x = random.normal(size=(rows, 64)).astype(np.float32)
         (bare,) = session.run(None, {"x": x})
-        assert model.run([x], Unlimited())[0].tobytes() == bare.tobytes()
+        assert model.run([x], None)[0].tobytes() == bare.tobytes()
 
 
 def test_several_threads_may_run_one_model(load: Load) -> None:
     model = load(models.mlp())
     random = np.random.default_rng(0)
     inputs = [random.normal(size=(rows % 5 + 1, 64)).astype(np.float32) for rows in range(200)]
-    alone = [model.run([x], Unlimited())[0].tobytes() for x in inputs]
+    alone = [model.run([x], None)[0].tobytes() for x in inputs]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda x: model.run([x], Unlimited())[0].tobytes(), inputs))
+        together = list(pool.map(lambda x: model.run([x], None)[0].tobytes(), inputs))
     assert together == alone
 
 
 def test_a_value_out_of_range_is_the_callers_fault_and_harms_nobody(load: Load) -> None:
     model = load(models.gather())
     with pytest.raises(ExecutionFailed) as failed:
-        model.run([np.array([[1, 8]])], Unlimited())
+        model.run([np.array([[1, 8]])], None)
     assert failed.value.caller_at_fault
     assert str(failed.value) == (
         "Gather node 'lookup': indices element out of data bounds, idx=8 must be within the inclusive range [-8,7]"
     )
-    (vectors,) = model.run([np.array([[7]])], Unlimited())
+    (vectors,) = model.run([np.array([[7]])], None)
     assert vectors[0, 0, 0] == 7
 
 
 def test_shapes_that_do_not_go_together_are_the_callers_fault(load: Load) -> None:
     model = load(models.two_inputs_two_outputs())
     with pytest.raises(ExecutionFailed) as failed:
-        model.run([np.ones((2, 3), np.float32), np.ones((5, 3), np.float32)], Unlimited())
+        model.run([np.ones((2, 3), np.float32), np.ones((5, 3), np.float32)], None)
     assert failed.value.caller_at_fault
     assert "Add node" in str(failed.value) or "Sub node" in str(failed.value)
 
@@ -81,7 +80,7 @@ def test_a_run_can_be_interrupted_from_another_thread(load: Load) -> None:
     assert not failed.value.caller_at_fault
     for thread in stopper.threads:
         thread.join()
-    (y,) = model.run([np.ones((1, 2), np.float32), np.array(2)], Unlimited())
+    (y,) = model.run([np.ones((1, 2), np.float32), np.array(2)], None)
     assert y.tolist() == [[3, 3]]
 
 
@@ -97,7 +96,7 @@ def test_an_interrupt_that_comes_too_late_does_nothing(load: Load) -> None:
     model.run([x], Keeper())
     interrupts[0]()
     interrupts[0]()
-    assert model.run([x], Unlimited())[0].tolist() == [2, 2, 2]
+    assert model.run([x], None)[0].tolist() == [2, 2, 2]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -108,16 +107,16 @@ def test_hundreds_of_runs_are_interrupted_under_load_and_no_other_run_is_harmed(
     model = load(models.slow(layers=40, width=128), runtime=RuntimeOptions(intra_op_threads=threads))
     random = Random(seed)
     x = np.ones((32, 128), np.float32)
-    (expected,) = model.run([x], Unlimited())
+    (expected,) = model.run([x], None)
     began_s = monotonic()
-    model.run([x], Unlimited())
+    model.run([x], None)
     run_s = monotonic() - began_s
     over = threading.Event()
 
     def compute() -> int:
         runs = 0
         while not over.is_set():
-            np.testing.assert_array_equal(model.run([x], Unlimited())[0], expected)
+            np.testing.assert_array_equal(model.run([x], None)[0], expected)
             runs += 1
         return runs
 
@@ -142,4 +141,4 @@ def test_hundreds_of_runs_are_interrupted_under_load_and_no_other_run_is_harmed(
         over.set()
         assert others.result() > 10
     assert stopped > 30
-    np.testing.assert_array_equal(model.run([x], Unlimited())[0], expected)
+    np.testing.assert_array_equal(model.run([x], None)[0], expected)

@@ -10,7 +10,6 @@ import onnxruntime as ort
 import pytest
 
 from shoal_server.runtime.ort_model import OrtModel
-from shoal_server.runtime.run_control import Unlimited
 from shoal_server.tensors.datatype import DataType
 from shoal_testing import models
 
@@ -31,7 +30,7 @@ def test_a_classifiers_scores_are_a_tensor_with_labels(load: Load, labels: tuple
     assert model.signature.batched, model.batching_reason
 
     x = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
-    chosen, rows = model.run([x], Unlimited())
+    chosen, rows = model.run([x], None)
     bare_chosen, bare_rows = ort.InferenceSession(source, providers=PROVIDERS).run(None, {"X": x})
     assert chosen.tolist() == bare_chosen.tolist()
     assert [dict(zip(labels, row, strict=True)) for row in rows.tolist()] == bare_rows
@@ -47,7 +46,7 @@ def test_several_zipmaps_keep_their_places(load: Load, monkeypatch: pytest.Monke
         ("by_number", ("7", "9")),
         ("by_name", ("no", "yés")),
     ]
-    plain, by_number, by_name = model.run([np.array([[1, 2]], np.float32)], Unlimited())
+    plain, by_number, by_name = model.run([np.array([[1, 2]], np.float32)], None)
     assert plain.tolist() == [[2, 4]]
     assert by_number.tolist() == [[2, 4]]
     assert by_name.tolist() == [[-1, -2]]
@@ -61,5 +60,5 @@ def test_weights_beside_the_file_are_still_found(load: Load, tmp_path: Path) -> 
     model.graph.initializer.append(weight)
     model.graph.node[0].input[1] = "w"
     onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    plain, by_number, _by_name = load(path).run([np.array([[1, 2]], np.float32)], Unlimited())
+    plain, by_number, _by_name = load(path).run([np.array([[1, 2]], np.float32)], None)
     assert plain.tolist() == by_number.tolist() == [[11, 22]]

@@ -104,3 +104,20 @@ def test_a_member_that_nobody_could_tell_the_outcome_of_counts_as_given_up() -> 
     waiting = Ticket(RecordingResponder(), Checked((), 1, ()), 10, 0.0, 100.0)
     statistics.executed([waiting], Report(), 0.5, 1.0)
     assert statistics.measured().outcomes == {Outcome.OK: 0, Outcome.ABANDONED: 1}
+
+
+def test_batches_without_tickets_are_counted_when_somebody_asks_or_there_are_many() -> None:
+    statistics = Statistics()
+    run = Run(4, 1 * MS, 2 * MS, 3 * MS, requests=2)
+    for number in range(1, 101):
+        statistics.executed_at_once(run, 3, CloseReason.FULL, came_s=1.0, dispatched_s=1.5, now=2.0)
+        assert number - statistics.execution_count < 32, "they are not kept for ever"
+        if number % 7 == 0:
+            assert statistics.counted() is statistics
+            assert statistics.execution_count == number
+    assert statistics.measured().outcomes == {Outcome.OK: 200, Outcome.CANCELLED: 100}
+    assert (statistics.inference_count, statistics.execution_count, statistics.last_inference_s) == (400, 100, 2.0)
+    assert (statistics.success, statistics.queue) == (Total(200, 200_000 * MS), Total(200, 100_000 * MS))
+    assert (statistics.fail, statistics.close_reasons) == (Total(100, 100_000 * MS), {CloseReason.FULL: 100})
+    assert (statistics.request_s.read().size, statistics.batch_rows.read().total) == (200, 400)
+    assert statistics.batches == {4: stages(100, 100 * MS, 200 * MS, 300 * MS)}
