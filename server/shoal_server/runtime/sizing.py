@@ -21,6 +21,7 @@ _AS_GOOD: Final = 0.98  # of the best throughput: within the noise of what was m
 _HANDLING_S: Final = 2e-4  # to gather, split and answer a batch, whatever its rows
 _COLD_HANDLING_S: Final = 8e-4  # the same, where a long run has left nothing of the server in the processor's caches
 _COOLING: Final = 1 / 50  # of a run that is added to the former, up to the latter
+_CARRYING_S: Final = 1e-9  # of a processor, for each byte of a request; measured with 600 KB between long runs
 _SAME: Final = 1.1  # times a run of one row: what a run of two takes where rows cost next to nothing
 _WAIT_SHARE: Final = 1 / 20  # of a run, which a caller who is alone waits in vain
 
@@ -40,18 +41,27 @@ class Sizing:
 class Trial:
     """What a run of so many rows took while as many were under way as the sizing says.
 
-    ``run_s`` is what it takes where nobody else wants the processor, ``wall_s`` what it took, both in seconds.
+    ``run_s`` is what it takes where nobody else wants the processor, ``wall_s`` what it took, both in seconds;
+    ``row_bytes`` is the size of a row's inputs.
     """
 
     sizing: Sizing
     rows: int
     run_s: float
     wall_s: float
+    row_bytes: int = 0
 
     @property
     def rows_per_s(self) -> float:
-        """Return the throughput, batches gathered and answered."""
-        return self.sizing.slots * self.rows / _with_handling_s(self.run_s)
+        """Return the throughput, requests received, and batches gathered and answered."""
+        return self.sizing.slots * self.rows / self.taking_s(self.rows, self.run_s)
+
+    def taking_s(self, rows: int, run_s: float) -> float:
+        """Return what a batch of so many such rows takes of its slot, if its run takes ``run_s``.
+
+        The processor that carries its requests is one of the run's own, whose threads all wait for the slowest.
+        """
+        return _with_handling_s(run_s) + rows * self.row_bytes * _CARRYING_S
 
     def shorter(self, other: "Trial") -> "Trial":
         """Return what the shorter of both took, which are of one kind."""
@@ -136,7 +146,7 @@ def _foretold_rows(before: Trial, last: Trial, most_rows: int) -> int:
     each_s = max(0.0, (last.run_s - before.run_s) / (last.rows - before.rows))
 
     def rows_per_s(rows: int) -> float:
-        return rows / _with_handling_s(last.run_s + each_s * (rows - last.rows))
+        return rows / last.taking_s(rows, last.run_s + each_s * (rows - last.rows))
 
     rows = last.rows
     while rows < most_rows and rows_per_s(rows) < rows_per_s(most_rows) * _AS_GOOD:

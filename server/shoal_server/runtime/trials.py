@@ -82,4 +82,5 @@ class Trials:
 
         # One by itself is not worth a thread.
         times = [timed(0)] if sizing.slots == 1 else [*threads.map(timed, range(sizing.slots))]
-        return Trial(sizing, rows, sum(run_s for run_s, _ in times) / sizing.slots, max(wall_s for _, wall_s in times))
+        run_s, wall_s = sum(run_s for run_s, _ in times) / sizing.slots, max(wall_s for _, wall_s in times)
+        return Trial(sizing, rows, run_s, wall_s, sum(array.nbytes for array in inputs if array is not None) // rows)

@@ -69,6 +69,15 @@ def test_throughput_decides_and_among_equals_the_lone_caller(
     assert (tuning.slots, tuning.intra_op_threads) == (chosen.slots, chosen.intra_op_threads)
 
 
+@pytest.mark.parametrize(("row_bytes", "chosen"), [(0, WIDE), (100_000, WIDE), (2_000_000, NARROW)])
+def test_requests_are_carried_by_a_processor_for_which_all_threads_of_a_run_wait(
+    row_bytes: int, chosen: Sizing
+) -> None:
+    tried = [Trial(NARROW, 1, 0.1, 0.1, row_bytes), Trial(WIDE, 1, 0.0505, 0.0505, row_bytes)]
+    tuning = choose(tried, 1)
+    assert (tuning.slots, tuning.intra_op_threads) == (chosen.slots, chosen.intra_op_threads)
+
+
 @pytest.mark.parametrize(
     ("run_ms", "rows"),
     [
