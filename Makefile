@@ -33,8 +33,9 @@ build_native = { rm -rf $(1) && if [ -x $(BIN)/uv ]; \
 # What pip cannot do: lock for every platform, choose the lowest versions, check hashes of constraints.
 needs_uv = [ -x $(BIN)/uv ] || { echo "this needs uv, which could not be had" >&2; exit 1; }
 
-# Cargo as the wheel was built, so that lint and tests use what that has compiled: the same profile, the same PyO3. The
-# crate itself is compiled by clippy's driver, which looks at it meanwhile: `cargo clippy` would look through all crates.
+# Cargo as the wheel was built, so that lint and tests use what that has compiled: the same profile, the same PyO3, and
+# one crate type at a time, as with two Cargo wants other code of the crates below, too. The crate itself is compiled by
+# clippy's driver, which looks at it meanwhile: `cargo clippy` would look through all crates.
 CARGO_ENV = RUSTC_WORKSPACE_WRAPPER=clippy-driver PYO3_BUILD_EXTENSION_MODULE=1 \
 	$(addprefix PYO3_CONFIG_FILE=,$(abspath $(wildcard server/native/target/maturin/pyo3-config-*.txt)))
 CARGO_FLAGS := --quiet --locked --release --manifest-path server/native/Cargo.toml --lib \
@@ -196,7 +197,7 @@ lint-python: $(READY)
 .PHONY: lint-native
 lint-native:
 	cargo fmt --check --manifest-path server/native/Cargo.toml
-	$(CARGO_ENV) cargo build $(CARGO_FLAGS)
+	$(CARGO_ENV) cargo rustc $(CARGO_FLAGS) --crate-type rlib
 	$(CARGO_ENV) cargo test $(CARGO_FLAGS) --no-default-features --no-run
 
 .PHONY: format
