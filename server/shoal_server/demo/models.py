@@ -1,7 +1,8 @@
 """The demo models: scikit-learn classifiers, trained on data sets that come with it, exported to ONNX.
 
 `python -m shoal_server.demo.models FOLDER` writes them as a model repository. Training is seeded and so is the split:
-whoever calls ``breast_cancer()`` or ``digits()`` gets the same model and the same test rows again.
+whoever calls ``breast_cancer()`` or ``digits()`` gets the same model and the same test rows again. Only they import
+scikit-learn, which takes seconds: nobody waits for it to be told that an argument is wrong.
 """
 
 import argparse
@@ -14,14 +15,6 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 import typer
-from skl2onnx import to_onnx
-from sklearn.datasets import load_breast_cancer, load_digits
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # it ships no types
 
 _SEED: Final = 7
 _TEST_SHARE: Final = 0.25
@@ -73,6 +66,11 @@ def breast_cancer() -> DemoModel:
 
     Exported as skl2onnx does by itself: classes are strings, and probabilities come from a ZipMap as dictionaries.
     """
+    from sklearn.datasets import load_breast_cancer  # noqa: PLC0415 - slow to import
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - as above
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - as above
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - as above
+
     data = load_breast_cancer()
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(random_state=_SEED))
     return _trained("breast_cancer", pipeline, data.data, data.target_names[data.target], options=None)
@@ -80,6 +78,9 @@ def breast_cancer() -> DemoModel:
 
 def digits() -> DemoModel:
     """Read a digit from 8x8 pixels (1,797 rows): a network of 64-256-256-10. Exported without ZipMap."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - slow to import
+    from sklearn.neural_network import MLPClassifier  # noqa: PLC0415 - as above
+
     data = load_digits()
     network = MLPClassifier((256, 256), max_iter=60, tol=1e-3, random_state=_SEED)
     return _trained("digits", network, data.data, data.target, options={"zipmap": False})
@@ -111,6 +112,12 @@ def _trained(
     truth: Classes,
     options: Mapping[str, object] | None,
 ) -> DemoModel:
+    from skl2onnx import to_onnx  # noqa: PLC0415 - slow to import
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415 - as above
+    from threadpoolctl import (  # type: ignore[import-untyped] # noqa: PLC0415 - comes with scikit-learn; has no types
+        threadpool_limits,
+    )
+
     # float32 from the start: so the model in Python sees the very numbers that travel to the server.
     known, test, known_truth, test_truth = train_test_split(
         rows.astype(np.float32), truth, test_size=_TEST_SHARE, random_state=_SEED, stratify=truth

@@ -9,12 +9,12 @@ import onnxruntime
 import pytest
 from blockbuster import BlockBuster
 
-# Imported here and not in a test: scikit-learn and skl2onnx take many seconds, which no test's time limit should cover.
 import shoal_server.demo.__main__ as demo
 from shoal_server.demo import models
 from shoal_server.demo.models import DEMO_MODELS, model_file
 
-pytestmark = pytest.mark.timeout(55)  # it starts processes, which takes long on a machine that is busy with other tests
+# It starts processes, and the first test imports scikit-learn: both take long on a machine that is busy with others.
+pytestmark = pytest.mark.timeout(55)
 
 
 @pytest.fixture(autouse=True)
