@@ -154,9 +154,12 @@ test-python: $(READY) $(NATIVE)
 test-grpcio:
 	$(call pytest,--numprocesses $(WORKERS) --dist worksteal --transport grpcio tests/integration/protocol tests/faults)
 
+# Whoever imports a file of Python first compiles it, and all processes that run tests begin with the same. So while the
+# wheel is built the first time, this is done for them; what may be wrong with it, they say.
 .PHONY: lint-beside
 lint-beside: $(READY)
 	@nice -n 19 $(MAKE) lint-python
+	@[ -e $(NATIVE) ] || nice -n 19 $(BIN)/python -m pytest --collect-only -qq &>/dev/null || true
 
 .PHONY: crate-beside
 crate-beside: $(NATIVE) lint-beside
