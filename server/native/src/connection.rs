@@ -162,7 +162,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     Poll::Pending => break,
                 }
             }
-            self.shared.server.inbox.post_all(&mut self.events);
+            self.post();
             if self.watch_time(context) {
                 return true;
             }
@@ -325,7 +325,9 @@ impl<T> Drop for Connection<T> {
                 );
             }
         }
-        server.inbox.post_all(&mut self.events);
+        if server.inbox.post_all(&mut self.events) {
+            server.inbox.signal(); // the thread may be about to end
+        }
     }
 }
 

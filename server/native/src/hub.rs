@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 
 use crate::call::{Answer, CallShared, Owner};
+use crate::raising::Raising;
 use crate::server::ServerShared;
 use crate::status::Failure;
 
@@ -43,6 +44,8 @@ pub struct Hub {
     closed: AtomicBool,
     /// The thread while it lingers.
     idle: Mutex<Option<Thread>>,
+    /// Of the hub's thread.
+    pub raising: Raising,
 }
 
 impl Hub {

@@ -92,12 +92,19 @@ impl Inbox {
         self.raise();
     }
 
-    /// Posts all, in order, and leaves the vector empty.
-    pub fn post_all(&self, events: &mut Vec<Event>) {
-        if !events.is_empty() {
-            self.lock().events.extend(events.drain(..));
-            self.raise();
+    /// Posts all, in order, and leaves the vector empty. True where nobody has been told, and `signal` must follow.
+    #[must_use]
+    pub fn post_all(&self, events: &mut Vec<Event>) -> bool {
+        if events.is_empty() {
+            return false;
         }
+        self.lock().events.extend(events.drain(..));
+        !self.raised.swap(true, Ordering::SeqCst)
+    }
+
+    /// Says that there is something to take.
+    pub fn signal(&self) {
+        self.signal.raise();
     }
 
     pub fn log(&self, level: Level, text: String) {
@@ -165,6 +172,11 @@ impl Inbox {
             self.raise();
         }
         taken
+    }
+
+    #[cfg(test)]
+    pub fn is_signalled(&self) -> bool {
+        self.signal.is_raised()
     }
 
     fn raise(&self) {

@@ -26,6 +26,7 @@ mod options;
 mod pacer;
 #[cfg(feature = "python")]
 mod python;
+mod raising;
 mod register;
 mod server;
 mod signal;

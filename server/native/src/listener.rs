@@ -67,6 +67,7 @@ impl Listener {
         });
         let mut bound = Some(bound);
         for (number, (runtime, hub)) in runtimes.into_iter().enumerate() {
+            let server = server.clone();
             let duty = acceptor.take().zip(bound.take());
             let thread = std::thread::Builder::new()
                 .name(format!("shoal-io-{number}"))
@@ -75,6 +76,8 @@ impl Listener {
                         if let Some((acceptor, bound)) = duty {
                             tokio::spawn(acceptor.run(bound));
                         }
+                        let own = hub.clone();
+                        tokio::spawn(async move { own.raising.run(&server.inbox).await });
                         Distribution(hub).await;
                     });
                     runtime.shutdown_background();

@@ -42,6 +42,13 @@ impl Signal {
         let _ = rustix::io::write(&self.write, &[1]);
     }
 
+    #[cfg(test)]
+    pub fn is_raised(&self) -> bool {
+        use rustix::event::{poll, PollFd, PollFlags, Timespec};
+        let mut waiting = [PollFd::new(&self.read, PollFlags::IN)];
+        poll(&mut waiting, Some(&Timespec::default())).unwrap() == 1
+    }
+
     pub fn lower(&self) {
         let mut buffer = [0u8; 8];
         let _ = rustix::io::read(&self.read, &mut buffer);
@@ -51,22 +58,16 @@ impl Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::event::{poll, PollFd, PollFlags, Timespec};
-
-    fn is_raised(signal: &Signal) -> bool {
-        let mut waiting = [PollFd::new(&signal.read, PollFlags::IN)];
-        poll(&mut waiting, Some(&Timespec::default())).unwrap() == 1
-    }
 
     #[test]
     fn it_is_readable_from_raise_to_lower() {
         let signal = Signal::new().unwrap();
-        assert!(!is_raised(&signal));
+        assert!(!signal.is_raised());
         signal.raise();
         signal.raise();
-        assert!(is_raised(&signal));
+        assert!(signal.is_raised());
         signal.lower();
-        assert!(!is_raised(&signal));
+        assert!(!signal.is_raised());
         signal.lower();
     }
 }

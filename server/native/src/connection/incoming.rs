@@ -3,6 +3,13 @@
 use super::*;
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+    /// Posts what has happened, and has Python told.
+    pub(super) fn post(&mut self) {
+        if self.shared.server.inbox.post_all(&mut self.events) {
+            self.shared.hub.raising.is_due();
+        }
+    }
+
     pub(super) fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let began = Instant::now();
         let server = self.shared.server.clone();

@@ -18,7 +18,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 self.deadlines.pop_first();
                 self.guarded(place, Self::too_late);
             }
-            self.shared.server.inbox.post_all(&mut self.events);
+            self.post();
             let Some(next) = self.look_after_peer(now, context) else {
                 return true;
             };
