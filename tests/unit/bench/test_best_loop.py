@@ -5,7 +5,7 @@ from statistics import median
 
 import pytest
 
-from shoal_bench.compute_bound import Round, Side, better_loop, verdict
+from shoal_bench.best_loop import Round, Side, better_loop, verdict
 
 
 def round_of(served: float, *offline: float) -> Round:
