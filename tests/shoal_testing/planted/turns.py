@@ -98,7 +98,7 @@ def what_is_served_is_not_charged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Precedence, "charge", nothing)
 
 
-@planted(seen_by=12)
+@planted(seen_by=218)
 def who_was_quiet_has_saved_up(patch: pytest.MonkeyPatch) -> None:
     original = Precedence.add
 
