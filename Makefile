@@ -138,15 +138,22 @@ docker:  ## build the image (TAG=shoal:latest)
 pytest = $(BIN)/python -m pytest $(1) $(PYTEST_ARGS)$(if $(PYTEST_ARGS), || [ $$? -eq 5 ])
 
 # While the crate is compiled and while tests wait, which they do for a quarter of their time, processors are idle.
-# Whatever is no matter of time has that time.
+# Whatever is no matter of time, and needs no crate, has that time.
 
 .PHONY: test
 test:  ## every check that CI runs: lint, and all tests but the long ones (PYTEST_ARGS="-k batch")
-	@$(MAKE) --jobs 2 test-python crate-beside
+	@$(MAKE) --jobs 3 test-python crate-beside
+
+VIRTUAL := tests/sim tests/property tests/unit
+EARLY := tests/sim $(filter-out %/test_plain_requests.py,$(wildcard tests/property/test_*.py))
+
+.PHONY: test-early
+test-early: $(READY)
+	$(call pytest,$(EARLY))
 
 .PHONY: test-python
-test-python: $(READY) $(NATIVE)
-	$(call pytest,--numprocesses $(WORKERS) --dist worksteal)
+test-python: $(NATIVE) test-early
+	$(call pytest,--numprocesses $(WORKERS) --dist worksteal $(addprefix --ignore ,$(EARLY)))
 	@if $(BIN)/python -c 'import shoal_native' 2>/dev/null; then $(MAKE) test-grpcio; fi
 
 # What clients see must not depend on what carries it, so those tests run once more.
