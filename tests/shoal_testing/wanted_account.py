@@ -152,16 +152,20 @@ class Account:
 
     def _set_label(self, request: SetLabel) -> Done:
         labels, label, version = dict(self.wish.labels), request.label, request.version
-        if labels.get(label, 0) == version:
+        wanted = self.wish.versions is None or version in {0, *self.wish.versions}
+        if labels.get(label, 0) == version and wanted:
             return self._unchanged()
         if version and version not in self.listed:
             raise Refused(NOT_FOUND)
         if version and version not in self.serving:
             raise Refused(REFUSED)
         labels.pop(label, None)
+        wish = self.wish
         if version:
             labels[label] = version
-        return self._change(request, self.wish.with_labels(labels), None, self.stand_in, leaving=())
+            if wish.versions is not None:  # what has a label stays, as if it had been loaded
+                wish = replace(wish, versions=wish.versions | {version})
+        return self._change(request, wish.with_labels(labels), version or None, self.stand_in, leaving=())
 
     def follow_policy(self) -> str:
         """What RepositoryModelLoad does; return the name of its error."""

@@ -131,7 +131,8 @@ class Changing(Generic[G]):
         model, label, version = request.model, request.label, request.version
         entry = self._entry(model)
         before = entry.desired.labels.get(label, 0)
-        if before == version:
+        desired = wanted.labelled(entry.desired, label, version)
+        if desired == entry.desired:
             return self._unchanged(request, label_before=before)
         if version and version not in entry.versions:
             raise NotFound(f"model '{model}' has no version {version}; it has {sorted(entry.versions)}")
@@ -139,11 +140,10 @@ class Changing(Generic[G]):
             raise PreconditionFailed(
                 f"version {version} of model '{model}' is {entry.versions[version].state.value}: load it first"
             )
-        desired = wanted.labelled(entry.desired, label, version)
         if len(desired.labels) > _MOST_LABELS:
             raise PreconditionFailed(f"model '{model}' has {_MOST_LABELS} labels already: take one away first")
-        result = await self._change(operation, _Change(desired, stand_in=entry.stand_in))
-        return replace(result, label_before=before)
+        change = _Change(desired, entry.versions.get(version), stand_in=entry.stand_in)
+        return replace(await self._change(operation, change), label_before=before)
 
     async def _slot(self, operation: Operation, version: int) -> VersionSlot[G]:
         """Return a slot of that version that serves, or that could; loaded now unless it is there and up to date.

@@ -64,9 +64,12 @@ def rolled_back(desired: Desired, replaced: int) -> Desired:
 
 
 def labelled(desired: Desired, label: str, version: int) -> Desired:
-    """A label stands for a version, 0 for none."""
+    """A label stands for a version, which is then wanted for good, also where its time was running; 0 for none."""
     labels = {name: number for name, number in desired.labels.items() if name != label}
-    return replace(desired, labels={**labels, label: version} if version else labels)
+    if not version:
+        return replace(desired, labels=labels)
+    kept = desired if desired.versions is None else loaded(desired, version)
+    return replace(kept, labels={**labels, label: version})
 
 
 def following(desired: Desired, ready: Collection[int]) -> Desired:

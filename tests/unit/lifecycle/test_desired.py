@@ -53,6 +53,7 @@ def test_what_was_loaded_and_is_unloaded_leaves_nothing_behind(before: Desired, 
 def test_a_label_stands_for_the_last_version_that_it_was_given(before: Desired, version: int) -> None:
     after = wanted.labelled(before, "a", version)
     assert after.labels["a"] == version
+    assert after == wanted.loaded(after, version)
     assert "a" not in wanted.labelled(after, "a", 0).labels
 
 

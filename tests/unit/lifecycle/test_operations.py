@@ -43,6 +43,33 @@ def test_a_swap_keeps_the_old_version_for_its_time_and_no_longer() -> None:
     run_manager(test, FIRST)
 
 
+def test_a_version_that_is_kept_warm_and_given_a_label_stays_and_comes_again_after_a_restart() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        await done(rig, Swap(model="m", version=2))
+        assert (await done(rig, SetLabel(model="m", label="blue", version=1, dry_run=True))).changed is False
+        assert rig.slot("1").kept_until_s is not None
+        await done(rig, SetLabel(model="m", label="blue", version=1))
+        await asyncio.sleep(2 * KEEP_WARM_S)
+        assert rig.states() == {1: "ready", 2: "ready"}
+        assert rig.store.desired["m"].versions == (1, 2)
+
+    run_manager(test, FIRST)
+
+
+def test_a_label_set_again_on_a_version_that_is_about_to_leave_makes_it_stay() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        await done(rig, SetLabel(model="m", label="blue", version=1))
+        await done(rig, Swap(model="m", version=2))
+        assert (await done(rig, SetLabel(model="m", label="blue", version=1))).changed
+        assert not (await done(rig, SetLabel(model="m", label="blue", version=1))).changed
+        await asyncio.sleep(2 * KEEP_WARM_S)
+        assert rig.states() == {1: "ready", 2: "ready"}
+
+    run_manager(test, FIRST)
+
+
 def test_steps_are_as_long_as_on_the_thread_though_the_loop_hears_of_them_late(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(rig: ManagerRig) -> None:
         await rig.manager.start()

@@ -34,8 +34,8 @@ def label(  # noqa: PLR0913 - one for each flag
 ) -> int:
     """Let a label stand for a version, or for none.
 
-    A request may name the label in the place of a version's number. `stable` and `previous` follow the swaps and cannot
-    be set.
+    A request may name the label in the place of a version's number. A version that is kept for a rollback then stays
+    loaded, until it is unloaded. `stable` and `previous` follow the swaps and cannot be set.
 
     Example:
         shoal models label digits canary 3
@@ -59,7 +59,8 @@ def label(  # noqa: PLR0913 - one for each flag
 def _told(request: pb.SetLabelRequest, answer: pb.SetLabelResponse) -> str:
     wanted = f"stands for version {request.version}" if request.version else "stands for no version"
     subject = f"{request.model}: label {request.label}"
-    before = f" (before: version {answer.previous_version})" if answer.previous_version else ""
+    previous = answer.previous_version
+    before = f" (before: version {previous})" if previous not in {0, request.version} else ""
     if request.change.dry_run:
         return f"dry run: nothing was changed; {subject} would be such that it {wanted}{before}"
     if not answer.changed:
