@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Final
 
 import numpy as np
@@ -11,6 +10,7 @@ import typer
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_server.cli import arrays
 from shoal_server.cli.failure import MISUSED, Failure
+from shoal_server.cli.model_names import names_told, with_names
 from shoal_server.cli.remote import Address, CallFailed, Remote, Timeout
 from shoal_server.cli.tls_flags import UNSAID, TlsFlags, with_tls
 from shoal_server.tensors.datatype import DataType
@@ -19,7 +19,6 @@ _SERVICE: Final = "/inference.GRPCInferenceService"
 _LABELS: Final = "shoal.labels."  # where ModelConfig.parameters has an output's class names, as a JSON list
 _ROWS_SHOWN: Final = 20
 _CLASSES_SHOWN: Final = 3
-_NAMES_SHOWN: Final = 20
 
 Labels = Mapping[str, Sequence[str]]
 
@@ -86,32 +85,7 @@ def _metadata(server: Remote, model: str, version: str) -> pb.ModelMetadataRespo
     try:
         return server.call(f"{_SERVICE}/ModelMetadata", request, pb.ModelMetadataResponse)
     except CallFailed as failure:
-        if failure.status != "NOT_FOUND":
-            raise
-        names = _names(server)
-        if names is None or model in names:
-            raise
-        raise CallFailed(failure.status, f"unknown model {model!r:.120}{_others(model, names)}") from failure
-
-
-def _names(server: Remote) -> Sequence[str] | None:
-    """Return the names of all models; None where the server does not tell."""
-    try:
-        index = server.call(f"{_SERVICE}/RepositoryIndex", pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse)
-    except Failure:
-        return None
-    return sorted({entry.name for entry in index.models})
-
-
-def _others(model: str, names: Sequence[str]) -> str:
-    """Return the end of a sentence that says which models there are instead."""
-    if not names:
-        return "; there is none"
-    near = get_close_matches(model, names, n=3)
-    if near:
-        return f"; did you mean {' or '.join(near)}?"
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return f"; there is {', '.join(names[:_NAMES_SHOWN])}{more}"
+        raise with_names(failure, model, lambda: names_told(server)) from failure
 
 
 _Specs = Sequence[pb.ModelMetadataResponse.TensorMetadata]

@@ -199,6 +199,11 @@ def test_infer_names_what_there_is_in_the_place_of_a_model_that_is_not(ask: Ask,
     assert ask("infer", model, "--input", "1") == (1, "", f"shoal: {said}\n")
 
 
+def test_health_names_what_there_is_in_the_place_of_a_model_that_is_not(ask: Ask) -> None:
+    said = "shoal: NOT_FOUND: unknown model 'doubel'; did you mean double?\n"
+    assert ask("health", "--model", "doubel") == (1, "", said)
+
+
 def test_infer_of_a_version_that_is_not_names_those_that_are(ask: Ask) -> None:
     code, out, err = ask("infer", "double", "--version", "9", "--input", "1")
     assert (code, out) == (1, "")

@@ -130,6 +130,25 @@ def test_a_step_and_a_state_that_this_version_does_not_know_are_shown_by_number(
 
 
 @pytest.mark.parametrize(
+    ("command", "method"),
+    [
+        (("swap", "digit", "2"), "SwapVersion"),
+        (("load", "digit", "2"), "LoadVersion"),
+        (("unload", "digit", "2"), "UnloadVersion"),
+        (("rollback", "digit"), "Rollback"),
+        (("label", "digit", "canary", "2"), "SetLabel"),
+        (("watch", "digit"), "WatchModels"),
+    ],
+)
+def test_a_name_that_no_model_has_is_answered_with_the_one_that_is_like_it(
+    ask: Ask, fake: FakeAdmin, command: tuple[str, ...], method: str
+) -> None:
+    fake.denied[method] = grpc.StatusCode.NOT_FOUND
+    code, _, err = ask("models", *command)
+    assert (code, err) == (1, "shoal: NOT_FOUND: unknown model 'digit'; did you mean digits?\n")
+
+
+@pytest.mark.parametrize(
     ("status", "text"),
     [
         (grpc.StatusCode.FAILED_PRECONDITION, "version 2 answers, not 1"),

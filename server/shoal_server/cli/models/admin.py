@@ -1,6 +1,6 @@
 """The admin service of a server, as the commands see it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from shoal.admin import admin_pb2 as pb
 from shoal_server.cli.failure import Failure
+from shoal_server.cli.model_names import with_names
 from shoal_server.cli.remote import CallFailed, Remote
 from shoal_server.cli.tls_flags import TlsFlags
 
@@ -30,8 +31,8 @@ class Admin:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._remote.__exit__(kind, error, at)
 
-    def call(self, method: str, request: Message, answer: type[M]) -> M:
-        """Return the answer to one call; ``method`` is as in ``ListModels``.
+    def call(self, method: str, request: Message, answer: type[M], model: str = "") -> M:
+        """Return the answer to one call; ``method`` is as in ``ListModels``, ``model`` the one that it is about.
 
         Raises:
             Failure: no server is there, it has no such service, or (as CallFailed) it did not answer OK.
@@ -39,14 +40,22 @@ class Admin:
         try:
             return self._remote.call(f"{_SERVICE}/{method}", request, answer)
         except CallFailed as error:
-            raise _explained(error) from error
+            raise _explained(with_names(error, model, self._names)) from error
 
-    def stream(self, method: str, request: Message, answer: type[M]) -> Iterator[M]:
+    def stream(self, method: str, request: Message, answer: type[M], model: str = "") -> Iterator[M]:
         """Yield the answers to one call; raises as ``call`` does."""
         try:
             yield from self._remote.stream(f"{_SERVICE}/{method}", request, answer)
         except CallFailed as error:
-            raise _explained(error) from error
+            raise _explained(with_names(error, model, self._names)) from error
+
+    def _names(self) -> Sequence[str] | None:
+        # By the service itself: where operators have a listener of their own, there is no other.
+        try:
+            answer = self.call("ListModels", pb.ListModelsRequest(), pb.ListModelsResponse)
+        except Failure:
+            return None
+        return [model.name for model in answer.models]
 
 
 def known_models(address: str | None, timeout_s: float, tls: TlsFlags) -> dict[str, pb.Model] | None:

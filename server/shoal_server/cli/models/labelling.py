@@ -48,7 +48,7 @@ def label(  # noqa: PLR0913 - one for each flag
         model=model, label=name, version=version or 0, change=change(expect=expect, dry_run=dry_run, key=key)
     )
     with Admin(address, timeout_s, tls) as server:
-        answer = server.call("SetLabel", request, pb.SetLabelResponse)
+        answer = server.call("SetLabel", request, pb.SetLabelResponse, model)
     if as_json:
         typer.echo(json.dumps(plain(answer)))
     else:

@@ -88,7 +88,7 @@ def in_doubt(error: Failure) -> bool:
 
 
 def _follow(server: Admin, operation: Operation, steps: Steps) -> pb.OperationResult:
-    for update in server.stream(operation.method, operation.request, pb.OperationUpdate):
+    for update in server.stream(operation.method, operation.request, pb.OperationUpdate, operation.model):
         if update.HasField("result"):
             # Who joins an operation late, or asks for one that has ended, has not seen its steps.
             for step in update.result.steps:

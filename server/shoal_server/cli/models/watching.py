@@ -64,7 +64,7 @@ def watch(
 
 def _events(model: str, address: str | None, timeout_s: float | None, tls: TlsFlags) -> Generator[pb.ModelEvent]:
     with Admin(address, timeout_s, tls) as server:
-        yield from server.stream("WatchModels", pb.WatchModelsRequest(model=model), pb.ModelEvent)
+        yield from server.stream("WatchModels", pb.WatchModelsRequest(model=model), pb.ModelEvent, model)
 
 
 def _now() -> str:
