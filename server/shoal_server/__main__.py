@@ -3,13 +3,17 @@
 import os
 import sys
 from importlib import import_module
+from typing import Final
 
 from shoal_server.cli.failure import INTERRUPTED
 from shoal_server.cli.standard_streams import outlive_readers
 
 # gRPC's core reads it when it is imported. Left to itself it writes a line to standard error for each handshake that
 # fails, so that whoever reaches the port could fill a disk. Its errors we want: that no file descriptor is left, say.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # noqa: TID251 - a library's setting, and none of ours
+# Who only asks a server gets one line of ours, which says what to do, in the place of its three.
+_ASKING: Final = frozenset({"drain", "health", "infer", "models"})
+_LEAST: Final = "NONE" if _ASKING.intersection(sys.argv[1:2]) else "ERROR"
+os.environ.setdefault("GRPC_VERBOSITY", _LEAST)  # noqa: TID251 - a library's setting, and none of ours
 
 
 def main() -> None:

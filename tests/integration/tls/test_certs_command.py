@@ -1,6 +1,8 @@
 """`shoal certs`, and what the commands say when certificates do not fit."""
 
 import stat
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
@@ -148,6 +150,19 @@ def test_a_handshake_that_fails_is_explained(served: TrustedServer, folder: Path
     assert "client certificate" in complaint(capsys, "health", *at, *trusting)
     told = complaint(capsys, "health", *at, *trusting, *stranger)
     assert "does not accept the certificate in stranger.pem" in told or "of a CA that it does not know" in told
+
+
+def test_a_handshake_that_fails_is_explained_by_one_line_and_none_of_a_librarys(
+    served: TrustedServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "ca.pem").write_bytes(served.authority.certificate)
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    command = [sys.executable, "-m", "shoal_server", "health", "--tls-ca", "ca.pem", "--timeout-s", "50"]
+    command += ["--address", served.running.address]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)  # noqa: S603 - our own
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("shoal: ")
+    assert ended.stderr.count("\n") == 1, ended.stderr
 
 
 def test_certificates_of_ones_own_that_do_not_fit_are_told_before_the_call(
