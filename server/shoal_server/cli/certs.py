@@ -11,7 +11,7 @@ from shoal_server.cli.failure import MISUSED, Failure
 from shoal_server.clock import MonotonicClock
 from shoal_server.security.description import described
 from shoal_server.security.development import LOCAL_HOSTS, development_files, spiffe_of
-from shoal_server.security.material import MOST_BYTES
+from shoal_server.security.material import UnusableMaterial, certificates_of
 
 ADMIN: Final = "admin"
 _CLIENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
@@ -92,14 +92,9 @@ def show(
         shoal certs show certs/admin.pem
     """  # noqa: D301
     try:
-        with file.open("rb") as opened:
-            content = opened.read(MOST_BYTES)
-    except OSError as error:
-        raise Failure(f"{file} cannot be read: {error.strerror or error}", MISUSED) from error
-    try:
-        found = described(content, _clock.epoch())
-    except ValueError as error:
-        raise Failure(f"{file} has no certificate that can be understood: {error}", MISUSED) from error
+        found = [described(certificate, _clock.epoch()) for certificate in certificates_of(file)]
+    except UnusableMaterial as error:
+        raise Failure(str(error), MISUSED) from error
     for number, one in enumerate(found):
         rows = (
             ("identity", one.identity or "none: it names nobody"),

@@ -1,6 +1,5 @@
 """Certificates as people read them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -24,19 +23,8 @@ class Description:
     sha256: str
 
 
-def described(pem: bytes, now_epoch_s: float) -> Sequence[Description]:
-    """Return what is in a file of certificates.
-
-    Raises:
-        ValueError: there is none, or one that cannot be understood.
-    """
-    try:
-        return [_described(one, now_epoch_s) for one in x509.load_pem_x509_certificates(pem)]
-    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise ValueError(str(error)) from error
-
-
-def _described(certificate: x509.Certificate, now_epoch_s: float) -> Description:
+def described(certificate: x509.Certificate, now_epoch_s: float) -> Description:
+    """Return what is in a certificate."""
     return Description(
         identity=identity_in(certificate),
         names=_names(certificate),

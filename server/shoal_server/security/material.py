@@ -83,6 +83,15 @@ def read(files: TlsFiles) -> Contents:
     return Contents(TlsMaterial(certificate, key, client_ca), digest.hexdigest())
 
 
+def certificates_of(path: Path) -> Sequence[x509.Certificate]:
+    """Read a file of certificates.
+
+    Raises:
+        UnusableMaterial: it cannot be read, or is something else.
+    """
+    return _certificates(path, _bytes(path))
+
+
 def certificates_in(path: Path) -> bytes:
     """Return the bytes of a file of certificates.
 

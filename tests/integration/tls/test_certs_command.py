@@ -132,6 +132,12 @@ def test_what_is_no_certificate_is_told(folder: Path, capsys: Output, content: b
     assert told.startswith("shoal: file.pem ")
 
 
+def test_a_key_in_the_place_of_a_certificate_is_told(capsys: Output) -> None:
+    assert run(["certs", "dev"]) == 0
+    told = complaint(capsys, "certs", "show", "certs/caller.key")
+    assert told == "shoal: certs/caller.key has no certificate: wanted BEGIN CERTIFICATE, it holds a private key\n"
+
+
 def test_a_handshake_that_fails_is_explained(served: TrustedServer, folder: Path, capsys: Output) -> None:
     at = ("--address", served.running.address, "--timeout-s", "5")
     (folder / "other.pem").write_bytes(Authority("other CA").certificate)
