@@ -129,6 +129,20 @@ def test_a_step_and_a_state_that_this_version_does_not_know_are_shown_by_number(
     assert "digits version 1: 98\n" in ask("models", "watch")[1]
 
 
+@pytest.mark.parametrize("number", ["canary", "0", "1.5", str(1 << 63), "9" * 5000])
+@pytest.mark.parametrize(
+    "command",
+    [("swap", "digits"), ("load", "digits"), ("label", "digits", "canary"), ("swap", "digits", "2", "--expect")],
+)
+def test_what_is_no_number_of_a_version_is_one_line_and_no_call(
+    ask: Ask, fake: FakeAdmin, command: tuple[str, ...], number: str
+) -> None:
+    code, out, err = ask("models", *command, number)
+    assert (code, out, fake.requests) == (2, "", {})
+    assert f"a version is a whole number above 0, as `shoal models` lists them, got {number!r:.40}" in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("command", "method"),
     [

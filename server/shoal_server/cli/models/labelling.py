@@ -9,7 +9,7 @@ from shoal.admin import admin_pb2 as pb
 from shoal_server.cli.failure import MISUSED, Failure
 from shoal_server.cli.models.admin import Admin
 from shoal_server.cli.models.operation import change
-from shoal_server.cli.models.options import DryRun, Expect, Key, Model
+from shoal_server.cli.models.options import DryRun, Expect, Key, Model, version_number
 from shoal_server.cli.plain import plain
 from shoal_server.cli.remote import Address, Timeout
 from shoal_server.cli.tls_flags import UNSAID, TlsFlags, with_tls
@@ -20,7 +20,8 @@ def label(  # noqa: PLR0913 - one for each flag
     model: Model,
     name: Annotated[str, typer.Argument(metavar="LABEL", help="Letters, digits, `-`, `_`, `.`; a letter first.")],
     version: Annotated[
-        int | None, typer.Argument(metavar="VERSION", min=1, help="The version that it is to stand for.")
+        int | None,
+        typer.Argument(metavar="VERSION", parser=version_number, help="The version that it is to stand for."),
     ] = None,
     *,
     remove: Annotated[bool, typer.Option("--remove", help="Take the label away.")] = False,

@@ -1,11 +1,24 @@
 """Arguments and flags that the commands under `shoal models` share."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 import typer
 
+_NUMBER: Final = re.compile(r"[0-9]{1,19}")
+
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name, as `shoal models` lists it.")]
-Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="The version's number.")]
+
+
+def version_number(text: str) -> int:
+    """Return the version that a text names by its number, which is an int64 in the protocol."""
+    number = int(text) if _NUMBER.fullmatch(text) else 0
+    if not 0 < number < 1 << 63:
+        raise typer.BadParameter(f"a version is a whole number above 0, as `shoal models` lists them, got {text!r:.40}")
+    return number
+
+
+Version = Annotated[int, typer.Argument(metavar="VERSION", parser=version_number, help="The version's number.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per line: what happens, then the result or the error.")
 ]
@@ -14,7 +27,7 @@ Expect = Annotated[
     typer.Option(
         "--expect",
         metavar="VERSION",
-        min=1,
+        parser=version_number,
         help="Do it only if this version answers now, so that nobody else's change is undone.",
     ),
 ]
