@@ -81,6 +81,13 @@ class Telemetry:
             await asyncio.to_thread(self._start)
         if self.prometheus_address:
             _log.info("metrics are on http://%s/metrics", self.prometheus_address)
+        if self._metric_push is not None:
+            _log.info("metrics are pushed to %s every %g s", options.metrics_endpoint, options.metric_interval_s)
+        if self._span_push is not None:
+            # The share, as whoever misses traces has most often not set it.
+            whose = "what callers trace, and of other calls" if options.trace_callers else "of all calls"
+            share = f"{whose} a share of {options.trace_ratio:g} (telemetry.trace_ratio)"
+            _log.info("traces are pushed to %s: %s", options.traces_endpoint, share)
 
     async def stop(self, within_s: float) -> None:
         """Tell what is left, within two seconds at most, and end; what nobody takes is dropped."""

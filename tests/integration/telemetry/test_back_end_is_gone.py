@@ -199,6 +199,17 @@ def test_an_exporter_that_raises_costs_what_it_was_to_send_and_no_more(
         eventually(running, lambda: exporter.taken, lambda taken: taken > 1, "it was given up")
 
 
+def test_the_log_says_at_the_start_what_is_pushed_where(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "shoal")
+    with grpc_receiver() as receiver, running_server(folder, telemetry={"otlp_endpoint": receiver.endpoint}):
+        texts = [record.getMessage() for record in caplog.records if record.name == "shoal"]
+    which = "what callers trace, and of other calls a share of 0 (telemetry.trace_ratio)"
+    assert [text for text in texts if "pushed" in text] == [
+        f"metrics are pushed to {receiver.endpoint} every 60 s",
+        f"traces are pushed to {receiver.endpoint}: {which}",
+    ]
+
+
 def test_an_exporter_that_cannot_be_made_is_told_of_and_the_server_serves(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
