@@ -94,8 +94,9 @@ def _log_security(event: CertificateRenewed | CertificateRefused | CertificateEx
         case AdminDecided(method, identity, peer, allowed, reason):
             # %r: a certificate's names are its CA's words, and must not begin a line of their own.
             level, verdict = (logging.INFO, "allowed") if allowed else (logging.WARNING, "refused")
+            who = repr(identity) if identity else "a caller without a certificate"
             why = f": {reason!r}" if reason else ""
-            _log.log(level, "admin call %s %s for %r from %s%s", method, verdict, identity or "nobody", peer, why)
+            _log.log(level, "admin call %s %s for %s from %s%s", method, verdict, who, peer, why)
 
 
 def _days(left_s: float) -> str:

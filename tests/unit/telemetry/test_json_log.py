@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from shoal_server.events import BatchEnded, OperationEnded, VersionChanged
+from shoal_server.events import AdminDecided, BatchEnded, OperationEnded, VersionChanged
 from shoal_server.telemetry.event_log import EventLog
 from shoal_server.telemetry.json_log import JsonFormatter
 
@@ -52,3 +52,13 @@ def test_events_of_a_model_name_it_and_its_version(caplog: pytest.LogCaptureFixt
     found = [line(record) for record in caplog.records]
     assert [(one["model"], one["version"]) for one in found] == [("m", 3), ("m", 3)]
     assert found[1]["message"] == "swap of model m, version 3 failed after 2 s: it is broken"
+
+
+def test_an_operator_without_a_certificate_is_told_from_one_with_any_name(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for identity in ("", "subject:CN=nobody"):
+        EventLog().observe(AdminDecided("/s/M", identity, "ipv4:127.0.0.1:9", allowed=True, reason=""))
+    assert [record.getMessage() for record in caplog.records] == [
+        "admin call /s/M allowed for a caller without a certificate from ipv4:127.0.0.1:9",
+        "admin call /s/M allowed for 'subject:CN=nobody' from ipv4:127.0.0.1:9",
+    ]
