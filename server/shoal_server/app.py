@@ -174,7 +174,8 @@ class Server:
         ready = sum(slot.state is VersionState.READY for slot in slots)
         failed = sum(slot.state is VersionState.FAILED for slot in slots)
         failed += sum(bool(entry.problem) for entry in models.values())
-        served = f"{ready} model versions of {len(models)} models" + (f", {failed} failed" if failed else "")
+        served = f"{_counted(ready, 'model version')} of {_counted(len(models), 'model')}"
+        served += f", {failed} failed" if failed else ""
         return f"{self._listeners.summary()}, serving {served}"
 
     async def _within(self, awaitable: Coroutine[None, None, None], ends_s: float) -> bool:
@@ -184,6 +185,10 @@ class Server:
         except TimeoutError:
             return False
         return True
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> int:

@@ -13,6 +13,7 @@ import pytest
 from shoal_server.cli.failure import INTERRUPTED
 from shoal_server.cli.root import run
 from shoal_testing import models
+from shoal_testing.server import running_server
 
 pytestmark = pytest.mark.timeout(55)  # above conftest's WAIT_S
 
@@ -31,6 +32,12 @@ def test_one_file_is_served_until_sigterm(shoal: Shoal, tmp_path: Path, capsys: 
     assert server.exit_code() == 0
     assert run(["health", "--address", address]) == 1
     assert f"no server answers at {address}" in capsys.readouterr().err
+
+
+def test_the_ready_line_counts_one_model_as_one(tmp_path: Path) -> None:
+    models.save(tmp_path, "double", models.vector())
+    with running_server(tmp_path) as running:
+        assert running.server.summary() == f"{running.address}, serving 1 model version of 1 model"
 
 
 def test_a_broken_model_is_listed_beside_those_that_serve(
