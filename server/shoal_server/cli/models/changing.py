@@ -21,8 +21,8 @@ def swap(  # noqa: PLR0913 - one for each flag
         typer.Option(
             metavar="SECONDS",
             min=0.0,
-            help="How long the replaced version stays loaded for a rollback; 0 waits until it is unloaded. By default "
-            "as the server is configured.",
+            help="How long the replaced version stays loaded for a rollback; with 0 it is unloaded before the command "
+            "ends. By default as the server is configured.",
         ),
     ] = None,
     allow_signature_change: Annotated[
