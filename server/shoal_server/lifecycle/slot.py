@@ -91,7 +91,7 @@ class VersionSlot(Generic[G]):
             Unavailable: the version is not ready.
         """
         if self.state is not _READY or self.engine is None:
-            reason = f": {self.reason}" if self.reason else ""
+            reason = f": {self.reason}" if self.reason not in {"", self.state.value} else ""
             raise Unavailable(f"version {self.version} of model '{self.model}' is {self.state.value}{reason}")
         return self.engine
 

@@ -41,6 +41,17 @@ def slot_in(state: VersionState) -> VersionSlot[Engine]:
 
 
 @pytest.mark.parametrize(
+    ("reason", "told"), [("", "unloaded"), ("unloaded", "unloaded"), ("it hangs", "unloaded: it hangs")]
+)
+def test_a_version_that_does_not_serve_says_its_state_once_and_a_reason_that_says_more(reason: str, told: str) -> None:
+    slot = slot_in(VersionState.UNLOADED)
+    slot.reason = reason
+    with pytest.raises(Unavailable) as caught:
+        slot.serving()
+    assert str(caught.value) == f"version 3 of model 'm' is {told}"
+
+
+@pytest.mark.parametrize(
     ("before", "after"), list(itertools.product(VersionState, VersionState)), ids=lambda state: state.value
 )
 def test_a_version_moves_as_the_table_says_and_an_illegal_move_changes_nothing(
