@@ -25,7 +25,7 @@ from shoal_server.security import (
 )
 from shoal_server.transport.choice import Chosen, open_transport
 from shoal_server.transport.grpcio import GrpcioOptions
-from shoal_server.transport.port import MethodStatistics, Routes, Status, TlsMaterial
+from shoal_server.transport.port import MethodStatistics, Routes, Status, TlsMaterial, TlsRefused
 
 _log: Final = logging.getLogger("shoal")
 
@@ -70,18 +70,21 @@ class Listeners:
         files = tls_files(settings)
         material = None if files is None else _read(files, clock.epoch())
         self._places = places(settings, routes, None if material is None else material.tls, observer.observe)
-        self._transports = [
-            open_transport(
-                transport,
-                place.options,
-                place.routes,
-                clock,
-                mailbox,
-                max_bytes=settings.limits.max_bytes,
-                tls=place.tls,
-            )
-            for place in self._places
-        ]
+        try:
+            self._transports = [
+                open_transport(
+                    transport,
+                    place.options,
+                    place.routes,
+                    clock,
+                    mailbox,
+                    max_bytes=settings.limits.max_bytes,
+                    tls=place.tls,
+                )
+                for place in self._places
+            ]
+        except TlsRefused as problem:
+            raise ConfigError(f"{settings.tls.certificate}: {problem}") from problem
         self._addresses: list[str] = []
         self._renewer: Renewer | None = None
         if files is not None and material is not None:

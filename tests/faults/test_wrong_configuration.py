@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from shoal_server.cli.root import run
+from shoal_server.transport.choice import why_not_native
 from shoal_testing import models
+from shoal_testing.certificates import LOCAL, Authority
 
 WRONG_FILES: dict[str, tuple[bytes, list[str]]] = {
     "no TOML": (b"[limits\n", ["shoal.toml", "not valid TOML"]),
@@ -37,6 +40,14 @@ def test_a_wrong_file_is_told_in_one_line(content: bytes, words: list[str], caps
     Path("shoal.toml").write_bytes(content)
     assert run(["serve"]) == 2
     _assert_one_line(capsys, words)
+
+
+@pytest.mark.skipif(why_not_native() is not None, reason="grpcio takes keys of P-521")
+def test_a_certificate_that_the_transport_cannot_use_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Authority().issue(*LOCAL, curve=ec.SECP521R1).write(Path.cwd(), "server")
+    flags = ["--tls-certificate", "server.pem", "--tls-key", "server.key"]
+    assert run(["serve", "--address", "127.0.0.1:0", "--transport", "native", *flags]) == 2
+    _assert_one_line(capsys, ["server.pem: certificate and key are refused", "EC P-256 and P-384"])
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,10 @@ class Authority:
         begins: timedelta = -_DAY,
         ends: timedelta = 60 * _DAY,
         now: datetime | None = None,
+        curve: type[ec.EllipticCurve] = ec.SECP256R1,
     ) -> Pair:
         """Return a certificate for URIs, addresses and DNS names; ``begins`` and ``ends`` count from ``now``."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = ec.generate_private_key(curve())
         now = now or datetime.now(UTC)
         builder = (
             x509.CertificateBuilder()

@@ -28,7 +28,7 @@ class Renewal:
         return True
 
     def decide(self, digest: str, found: Material | UnusableMaterial) -> Material | UnusableMaterial | None:
-        """Return the material to use from now on, the refusal to tell, or None.
+        """Return the material that is in use from now on, the refusal to tell, or None.
 
         ``digest`` tells contents apart, or problems of files that cannot be read.
         """

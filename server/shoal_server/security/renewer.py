@@ -10,7 +10,7 @@ from shoal_server.events import CertificateExpiring, CertificateRefused, Certifi
 from shoal_server.security.material import Material, TlsFiles, UnusableMaterial, checked, read
 from shoal_server.security.renewal import Renewal
 from shoal_server.security.validity import ExpiryWatch
-from shoal_server.transport.port import TlsMaterial
+from shoal_server.transport.port import TlsMaterial, TlsRefused
 
 _log: Final = logging.getLogger(__name__)
 
@@ -55,8 +55,6 @@ class Renewer:
         now_epoch_s = self._clock.epoch()
         decision = self._decide(now_epoch_s)
         if isinstance(decision, Material):
-            for renew in self._renew:
-                renew(decision.tls)
             self._watches = _watches(decision)
             self._tell(CertificateRenewed(decision.about))
         elif decision is not None:
@@ -74,8 +72,12 @@ class Renewer:
             return None
         try:
             found: Material | UnusableMaterial = checked(self._files, contents, now_epoch_s)
+            for renew in self._renew:
+                renew(contents.tls)
         except UnusableMaterial as problem:
             found = problem
+        except TlsRefused as problem:
+            found = UnusableMaterial(f"{self._files.certificate}: {problem}")
         return self._renewal.decide(contents.digest, found)
 
     def _run(self) -> None:

@@ -17,12 +17,13 @@ from shoal_server.clock import Clock
 from shoal_server.histogram import SECONDS, Buckets
 from shoal_server.transport.native_stream import NativeStream
 from shoal_server.transport.peer_certificate import identity_of_der
-from shoal_server.transport.port import Call, MethodStatistics, Peer, Routes, Status, Stream, TlsMaterial
+from shoal_server.transport.port import Call, MethodStatistics, Peer, Routes, Status, Stream, TlsMaterial, TlsRefused
 
 _log = logging.getLogger(__name__)
 
 _BUG: Final = "internal error"
 _OTHER: Final = "_OTHER"
+_KEYS: Final = "EC P-256 and P-384, and RSA of 2048 to 4096 bits"
 _MOST_EVENTS: Final = (
     256  # taken at once, so that a flood leaves the loop time for timers and for what has been computed
 )
@@ -66,7 +67,7 @@ class NativeTransport:
     """One listener. Made, started and stopped on one loop.
 
     Raises:
-        ValueError: the TLS material cannot be used.
+        TlsRefused: the TLS material cannot be used.
     """
 
     def __init__(self, options: NativeOptions, routes: Routes, clock: Clock, tls: TlsMaterial | None = None) -> None:
@@ -134,9 +135,12 @@ class NativeTransport:
         """Use this in all handshakes from now on; from any thread. Connections that there are stay.
 
         Raises:
-            ValueError: it cannot be used; what was used before stays in use.
+            TlsRefused: it cannot be used; what was used before stays in use.
         """
-        self._wire.renew(material.certificate, material.key, material.client_ca)
+        try:
+            self._wire.renew(material.certificate, material.key, material.client_ca)
+        except ValueError as error:
+            raise TlsRefused(f"{error} (the native transport takes {_KEYS})") from error
 
     def statistics(self) -> Sequence[MethodStatistics]:
         """Return what was counted so far; from any thread."""

@@ -206,6 +206,10 @@ class Routes:
         )
 
 
+class TlsRefused(ValueError):
+    """A transport cannot use this certificate, key or CA; ``str()`` says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class TlsMaterial:
     """What a listener shows and demands in TLS handshakes, all PEM.
@@ -249,7 +253,11 @@ class Transport(Protocol):
     """A listener. ``start`` binds and serves, ``stop`` refuses new calls and waits for those under way."""
 
     def renew(self, material: TlsMaterial) -> None:
-        """Use this in all handshakes from now on; from any thread. Connections that there are stay."""
+        """Use this in all handshakes from now on; from any thread. Connections that there are stay.
+
+        Raises:
+            TlsRefused: it cannot be used; what was used before stays in use. Not every transport can tell.
+        """
         ...
 
     def statistics(self) -> Sequence[MethodStatistics]:

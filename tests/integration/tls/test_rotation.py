@@ -7,6 +7,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from shoal_testing.certificates import LOCAL, Authority
 from shoal_testing.rotation import Rotation
@@ -58,5 +59,18 @@ def test_an_unusable_certificate_is_refused_and_the_old_one_serves_on(
     served.files.joinpath("server.pem").write_bytes(Authority("other").issue(*LOCAL).certificate)
     assert eventually(lambda: "the certificate in use is kept" in caplog.text, wanted=True)
     assert "is not that of the certificate in" in caplog.text
+    with served.caller(served.authority.issue("spiffe://test.example/caller")) as caller:
+        assert infers(caller) == "OK"
+
+
+def test_a_certificate_that_the_transport_cannot_use_is_refused_in_a_line_and_the_old_one_serves_on(
+    served: TrustedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    if served.running.server.transport_name != "native":
+        pytest.skip("grpcio takes keys of P-521")
+    served.authority.issue(*LOCAL, curve=ec.SECP521R1).write(served.files, "server")
+    assert eventually(lambda: "the certificate in use is kept" in caplog.text, wanted=True)
+    assert "certificate and key are refused" in caplog.text
+    assert not [record for record in caplog.records if record.exc_info]
     with served.caller(served.authority.issue("spiffe://test.example/caller")) as caller:
         assert infers(caller) == "OK"

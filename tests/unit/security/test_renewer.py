@@ -10,7 +10,7 @@ import pytest
 from shoal_server.events import CertificateExpiring, CertificateRefused, CertificateRenewed, Event
 from shoal_server.security.material import MOST_BYTES, TlsFiles, UnusableMaterial, read_material
 from shoal_server.security.renewer import Renewer
-from shoal_server.transport.port import TlsMaterial
+from shoal_server.transport.port import TlsMaterial, TlsRefused
 from shoal_testing.certificates import LOCAL, Authority, Pair
 
 HOUR = timedelta(hours=1)
@@ -31,7 +31,7 @@ class WallClock:
 
 
 class Rig:
-    """A renewer of files in a folder, and what it did."""
+    """A renewer of files in a folder, and what it did; the transport refuses while ``refusing`` says why."""
 
     def __init__(self, folder: Path, pair: Pair, ca: Authority) -> None:
         self.folder = folder
@@ -39,11 +39,17 @@ class Rig:
         self.clock = WallClock()
         self.renewed: list[TlsMaterial] = []
         self.events: list[Event] = []
+        self.refusing: Exception | None = None
         self.write(pair)
         (folder / "ca.pem").write_bytes(ca.certificate)
         files = TlsFiles(folder / "server.pem", folder / "server.key", folder / "ca.pem")
         first = read_material(files, self.clock.epoch())
-        self.renewer = Renewer(files, first, [self.renewed.append], self.clock, self.events.append)
+        self.renewer = Renewer(files, first, [self.renew], self.clock, self.events.append)
+
+    def renew(self, material: TlsMaterial) -> None:
+        if self.refusing is not None:
+            raise self.refusing
+        self.renewed.append(material)
 
     def write(self, pair: Pair) -> None:
         pair.write(self.folder, "server")
@@ -131,6 +137,32 @@ def test_an_unusable_set_is_refused_once_and_a_good_one_taken_after_it(rig: Rig)
     assert rig.renewed == []
     rig.write(rig.ca.issue(*LOCAL))
     rig.look(3)
+    assert len(rig.renewed) == 1
+
+
+def test_what_the_transport_cannot_use_is_refused_once_and_a_good_one_taken_after_it(rig: Rig) -> None:
+    first = (rig.folder / "server.pem").read_bytes(), (rig.folder / "server.key").read_bytes()
+    rig.refusing = TlsRefused("its key is of a strange kind")
+    rig.write(rig.ca.issue(*LOCAL))
+    rig.look(10)
+    assert rig.events == [CertificateRefused(f"{rig.folder / 'server.pem'}: its key is of a strange kind")]
+    rig.refusing = None
+    rig.write(Pair(*first))
+    rig.look(3)
+    assert (rig.renewed, len(rig.events)) == ([], 1), "these are in use"
+    rig.write(rig.ca.issue(*LOCAL))
+    rig.look(3)
+    assert len(rig.renewed) == len(rig.told(CertificateRenewed)) == 1
+
+
+def test_what_a_bug_kept_from_being_used_is_tried_again_at_the_next_look(rig: Rig) -> None:
+    rig.refusing = RuntimeError("a bug")
+    rig.write(rig.ca.issue(*LOCAL))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="a bug"):
+            rig.look()
+    rig.refusing = None
+    rig.look()
     assert len(rig.renewed) == 1
 
 
