@@ -162,7 +162,7 @@ class Statistics:
         self.execution_count += 1
         self.cells += run.cells
         self.padded_cells += run.padded_cells
-        self.last_inference_s = now
+        self.last_inference_s = max(self.last_inference_s, now)  # those without tickets are counted later
 
     def answered(self, ticket: Ticket, dispatched_s: float, now: float) -> None:
         """Record a request that was answered with results by other means than as a member of one batch."""

@@ -121,3 +121,10 @@ def test_batches_without_tickets_are_counted_when_somebody_asks_or_there_are_man
     assert (statistics.fail, statistics.close_reasons) == (Total(100, 100_000 * MS), {CloseReason.FULL: 100})
     assert (statistics.request_s.read().size, statistics.batch_rows.read().total) == (200, 400)
     assert statistics.batches == {4: stages(100, 100 * MS, 200 * MS, 300 * MS)}
+
+
+def test_the_last_inference_is_the_last_one_however_late_it_is_counted() -> None:
+    statistics = Statistics()
+    statistics.executed_at_once(Run(4, 1, 2, 3, requests=2), 2, CloseReason.FULL, came_s=1.0, dispatched_s=1.5, now=2.0)
+    statistics.executed([], Report([Run(4, 1, 2, 3, requests=2)]), 2.5, 3.0)
+    assert statistics.counted().last_inference_s == 3.0
