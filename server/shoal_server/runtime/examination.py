@@ -250,8 +250,8 @@ class _Tuner:
 
         ends_s = self._clock.monotonic() + self._budget_s
         try:
-            alone_s = self._shortest_s(session, draw(1))
-            full_s = self._shortest_s(session, draw(self._most_rows)) if alone_s <= QUICK_S else inf
+            alone_s = self._shortest_s(session, draw(1), until_s=ends_s)
+            full_s = self._shortest_s(session, draw(self._most_rows), until_s=ends_s) if alone_s <= QUICK_S else inf
             if full_s <= QUICK_S:
                 small = own if self._threads else Sizing(1, 1)
                 self._known = self._trials.run(small, _within(self._limit, session), draw, self._most_rows, ends_s)
@@ -284,15 +284,18 @@ class _Tuner:
         other.close()
         return best
 
-    def _shortest_s(self, session: OrtSession, inputs: Inputs, enough_s: float = QUICK_S) -> float:
-        """Return what the shortest of some runs took, in seconds."""
+    def _shortest_s(
+        self, session: OrtSession, inputs: Inputs, enough_s: float = QUICK_S, until_s: float = inf
+    ) -> float:
+        """Return what the shortest of some runs took, in seconds; of one where there is no time for more."""
         execute = _within(self._limit, session)
         shortest_s = inf
         for _ in range(_RUNS):
             start_s = self._clock.monotonic()
             execute(inputs)
-            shortest_s = min(shortest_s, self._clock.monotonic() - start_s)
-            if shortest_s <= enough_s:
+            ended_s = self._clock.monotonic()
+            shortest_s = min(shortest_s, ended_s - start_s)
+            if shortest_s <= enough_s or ended_s >= until_s:
                 break
         return shortest_s
 

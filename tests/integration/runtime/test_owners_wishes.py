@@ -144,6 +144,7 @@ class Stopwatch:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, run_s: dict[int, float]) -> None:
         self._mine = threading.local()
+        self.runs = 0
         threads: dict[int, int] = {}
         run = OrtSession.run
 
@@ -153,6 +154,7 @@ class Stopwatch:
             return session
 
         def timed(session: OrtSession, inputs: Sequence[Array | None], control: RunControl | None) -> list[Array]:
+            self.runs += 1
             self._mine.now_s = self.monotonic() + run_s[threads[id(session._session)]]  # noqa: SLF001 - as above
             return run(session, inputs, control)
 
@@ -184,3 +186,13 @@ def test_threads_are_chosen_by_measuring(
     assert (model.tuning.slots, model.tuning.intra_op_threads) == (sizing.slots, sizing.intra_op_threads)
     assert model.run([np.ones((1, 64), np.float32)], None)[0].shape == (1, 10)
     model.close()
+
+
+def test_what_takes_longer_than_the_budget_is_run_once_to_know_that_and_once_as_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Stopwatch(monkeypatch, {1: 3.0})
+    path = models.save(tmp_path, "m", models.mlp())
+    definition = ModelDefinition("m", {1: path}, batching=NEVER, runtime=RuntimeOptions(tuning_budget_s=2.0))
+    OrtLoader(1.0, clock, clock.monotonic).load(definition, 1, lambda: None).close()
+    assert clock.runs == 3, "one more finds out what it runs on"
