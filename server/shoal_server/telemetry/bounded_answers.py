@@ -14,7 +14,8 @@ WITHIN_S: Final = 5.0
 def bounded_session() -> requests.Session:
     """Return a session that reads of an answer ``MOST_BYTES`` bytes at most, for ``WITHIN_S`` seconds at most.
 
-    What is beyond is left unread with the connection: whether something was taken, the status has said by then.
+    What is beyond is left unread with the connection: whether something was taken, the status has said by then. An
+    answer that sends us elsewhere is an error: the exporters would not go there, and would hold it to be a success.
     """
     session = requests.Session()
     for scheme in ("http://", "https://"):
@@ -38,4 +39,6 @@ class _BoundedAnswers(HTTPAdapter):
             else:
                 answer.close()
         response.raw = io.BytesIO(bytes(body))
+        if 300 <= response.status_code < 400:  # noqa: PLR2004 - the statuses of what is to be had elsewhere
+            raise requests.RequestException(f"it answers {response.status_code}", response=response)
         return response

@@ -8,9 +8,13 @@ from typing import Final
 
 import pytest
 import requests
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from shoal_server.telemetry import bounded_answers
 from shoal_server.telemetry.bounded_answers import MOST_BYTES, bounded_session
+from shoal_server.telemetry.http_span_exporter import HttpSpanExporter
+from shoal_server.telemetry.made_spans import MadeSpans
 
 HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n"
 ENDLESS: Final = HEAD + b"\r\n"
@@ -29,6 +33,10 @@ def never_quite(caller: socket.socket, ended: threading.Event) -> None:
     caller.sendall(HEAD + b"Content-Length: 100\r\n\r\n")
     while not ended.wait(0.02):
         caller.sendall(b"x")
+
+
+def elsewhere(caller: socket.socket, _ended: threading.Event) -> None:
+    caller.sendall(b"HTTP/1.1 301 Moved\r\nLocation: https://login.example/\r\nContent-Length: 0\r\n\r\n")
 
 
 def shortly(caller: socket.socket, _ended: threading.Event) -> None:
@@ -81,3 +89,10 @@ def test_an_answer_that_comes_byte_by_byte_is_waited_for_no_longer_than_the_boun
 def test_an_answer_as_they_are_is_read_whole() -> None:
     with collector(shortly) as url:
         assert asked(url).content == b"ok"
+
+
+def test_who_sends_callers_elsewhere_has_taken_nothing() -> None:
+    with collector(elsewhere) as url:
+        exporter = HttpSpanExporter(endpoint=url, session=bounded_session())
+        assert exporter.export(MadeSpans(ExportTraceServiceRequest())) is SpanExportResult.FAILURE
+        exporter.shutdown()  # type: ignore[no-untyped-call]
