@@ -120,6 +120,13 @@ class Telemetry:
             self._start_page(options.prometheus)
         if not options.metrics_endpoint and not options.traces:
             return
+        try:
+            self._start_pushing()
+        except Exception as error:  # noqa: BLE001 - as below; some variables it reads where it is imported
+            _log.error("nothing is pushed, as OpenTelemetry's library cannot be used: %r", error)
+
+    def _start_pushing(self) -> None:
+        options = self._options
         from shoal_server.telemetry import exporters  # noqa: PLC0415 - see the module
         from shoal_server.telemetry.resource import resource, scope  # noqa: PLC0415 - see the module
 

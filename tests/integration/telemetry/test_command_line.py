@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from shoal_testing.caller import Caller
 from shoal_testing.process import server_process
+from shoal_testing.scripted import pair
 
 
 def shoal(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -57,3 +59,18 @@ def test_each_line_of_the_log_is_an_object_where_json_is_asked_for(folder: Path,
     ready = [(line["model"], line["version"]) for line in lines if line["message"].endswith("is ready")]
     assert sorted(ready) == [("idle", 1), ("pair", 1)]
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+
+
+def test_a_variable_that_opentelemetry_cannot_use_is_told_of_and_the_server_serves(
+    folder: Path, tmp_path: Path
+) -> None:
+    arguments = ("--telemetry-otlp-endpoint", "http://127.0.0.1:1", "--telemetry-trace-ratio", "1")
+    variables = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}  # it is read where the library is imported
+    with server_process(folder, *arguments, folder=tmp_path, variables=variables) as server:
+        with Caller(server.ready_address()) as caller:
+            assert caller.infer(pair(1)).status == "OK"
+        server.send(signal.SIGTERM)
+        assert server.exit_code() == 0
+    [line] = [line for line in server.errors if " ERROR " in line]
+    assert "nothing is pushed" in line
+    assert "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer" in line
