@@ -13,7 +13,10 @@ from shoal_server.telemetry.made_spans import MadeSpansExporter
 _MOST_POINTS: Final = 4000
 """Per message over gRPC: a collector takes 4 MiB by default, and a histogram's point is some 400 bytes."""
 
-_LIBRARY: Final = logging.getLogger("opentelemetry")
+_LIBRARIES: Final = (
+    logging.getLogger("opentelemetry"),
+    logging.getLogger("grpc._common"),  # of answers that are no messages; what we serve by grpcio it parses nothing of
+)
 
 
 def metric_exporter(options: TelemetryOptions) -> MetricExporter:
@@ -47,10 +50,12 @@ def quiet_library() -> Iterator[None]:
 
     At the level DEBUG they may say it all.
     """
-    before = _LIBRARY.level
-    if before == logging.NOTSET and _LIBRARY.getEffectiveLevel() > logging.DEBUG:
-        _LIBRARY.setLevel(logging.CRITICAL)
+    before = [library.level for library in _LIBRARIES]
+    for library in _LIBRARIES:
+        if library.level == logging.NOTSET and library.getEffectiveLevel() > logging.DEBUG:
+            library.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        _LIBRARY.setLevel(before)
+        for library, level in zip(_LIBRARIES, before, strict=True):
+            library.setLevel(level)

@@ -4,8 +4,10 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
@@ -174,6 +176,38 @@ def test_a_collector_that_never_answers_ends_with_the_server(folder: Path) -> No
             receiver.wait_for(traces=1)
             call(running, 10)
         assert not any(thread.name.startswith("shoal-push") for thread in threading.enumerate())
+
+
+class Babbling(grpc.GenericRpcHandler):
+    """Answers whatever is asked with what is no message."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Semaphore(0)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":  # noqa: ARG002 - the base class's
+        def answer(_request: bytes, _context: grpc.ServicerContext) -> bytes:
+            self.asked.release()
+            return b"\xff" * 100
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def test_a_collector_whose_answers_are_no_messages_is_told_of_once(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    babbling = Babbling()
+    with ThreadPoolExecutor(2) as pool:
+        collector = grpc.server(pool, [babbling])
+        endpoint = f"http://127.0.0.1:{collector.add_insecure_port('127.0.0.1:0')}"
+        collector.start()
+        telemetry = {"otlp_endpoint": endpoint, "push_traces": False, "metric_interval_s": 0.02}
+        with running_server(folder, telemetry=telemetry):
+            for _ in range(5):
+                assert babbling.asked.acquire(timeout=10)
+        collector.stop(0).wait(10)
+    records = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    texts = [record.getMessage() for record in records if not record.name.startswith("shoal_server.transport")]
+    assert [text.partition(" to ")[0] for text in texts if "that nobody took" not in text] == ["metrics cannot be sent"]
 
 
 def test_an_exporter_that_raises_costs_what_it_was_to_send_and_no_more(
