@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SETTING: Final = "telemetry.prometheus"
 _MOST_SCRAPES: Final = 8  # at once; who comes when so many are under way is turned away
 _IDLE_S: Final = 10.0
+_MOST_S: Final = 20.0  # for a scrape, however steadily its bytes trickle in or out
 _UNITS: Final = {"s": "seconds", "By": "bytes"}
 
 
@@ -79,6 +81,11 @@ def _values(keys: Sequence[str], attributes: dict[str, str]) -> list[str]:
     return [attributes.get(key, "") for key in keys]
 
 
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):  # it is closed
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False
@@ -105,9 +112,13 @@ class _Server(ThreadingMixIn, WSGIServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as above
+        too_long = threading.Timer(_MOST_S, _hang_up, (request,))
+        too_long.daemon = True
+        too_long.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            too_long.cancel()
             self._scrapes.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as above

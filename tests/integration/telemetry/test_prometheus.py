@@ -9,7 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shoal_server.app import Server
 from shoal_server.config import Settings
 from shoal_server.errors import CannotListen
+from shoal_server.telemetry import prometheus as prometheus_page
 from shoal_testing.at_rest import eventually
 from shoal_testing.caller import Caller
 from shoal_testing.scripted import pair
@@ -75,6 +76,29 @@ def test_a_server_whose_loop_is_busy_says_so_and_the_next_scrape_works(
             page(served)
         assert caught.value.code == 503
         caught.value.close()
+    assert "shoal_event_loop_lag_seconds" in page(served)
+
+
+def test_who_asks_byte_by_byte_is_hung_up_on_so_that_others_are_answered(
+    served: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prometheus_page, "_MOST_S", 0.1)
+    host, _colon, port = served.server.telemetry.prometheus_address.rpartition(":")
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(8)]
+        for one in slow:
+            one.sendall(b"GET /metrics HTTP/1.0\r\nX-Slow: ")
+            one.settimeout(0.02)
+
+        def hung_up_on() -> bool:
+            try:
+                return [one.send(b"x") and one.recv(1) for one in slow] == [b""] * 8
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+        eventually(served, hung_up_on, bool, "they are listened to for ever")
     assert "shoal_event_loop_lag_seconds" in page(served)
 
 
