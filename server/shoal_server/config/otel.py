@@ -94,6 +94,8 @@ def _metrics_exporter(text: str, environ: Mapping[str, str]) -> Iterator[tuple[s
     yield "push_metrics", "otlp" in names
     if "prometheus" in names:
         host = environ.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost"
+        if ":" in host and not host.startswith("["):  # the variable's IPv6 has no brackets, as it has no port
+            host = f"[{host}]"
         yield "prometheus", f"{host}:{environ.get('OTEL_EXPORTER_PROMETHEUS_PORT') or 9464}"
 
 

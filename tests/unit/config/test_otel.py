@@ -79,6 +79,12 @@ def test_exporters_can_be_none_or_prometheus() -> None:
     assert (both.metrics_endpoint, both.prometheus) == ("http://c:4317", "localhost:9464")
 
 
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_a_page_for_prometheus_may_have_an_address_of_ipv6(host: str) -> None:
+    said = options({"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_HOST": host})
+    assert said.prometheus == "[::1]:9464"
+
+
 def test_the_sdk_can_be_disabled_and_a_key_of_ours_enables_it_again() -> None:
     environ = {"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317"}
     got = options(environ, {"telemetry.prometheus": "127.0.0.1:9464"})
