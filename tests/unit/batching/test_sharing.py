@@ -1,6 +1,5 @@
 """Requests of the same content within the whole core: one execution, one answer each."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,29 +7,17 @@ import pytest
 from shoal_server.errors import Bound, DeadlineExceeded, ExecutionFailed, Overloaded, Unavailable
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.options import AnswerOptions, BatchingOptions, CallerOptions, QuotaOptions
-from shoal_testing.core import Core, Sent, rows_of, run_core, wait
+from shoal_testing.core import Core, rows_of, run_core, wait
 from shoal_testing.fake_model import SERIALS, FakeModel, Kind, Poison, Speed
 from shoal_testing.fakes import definition
+from shoal_testing.timed_model import RUN_S, making, numbers
 
-RUN_S = 0.010
 CACHED = AnswerOptions(cache_bytes=1 << 20, cache_ttl_s=5.0)
 SHARED = AnswerOptions(share_in_flight=True)
-
-Make = Callable[[Core, ModelDefinition, int], FakeModel]
-
-
-def making(kind: Kind = Kind.ROWS, poisons: dict[int, Poison] | None = None) -> Make:
-    return lambda core, _definition, _version: FakeModel(
-        kind, threads=core.threads, speed=Speed(RUN_S), poisons=poisons
-    )
 
 
 def model(answers: AnswerOptions, **options: Any) -> ModelDefinition:  # noqa: ANN401 - those of batching
     return definition("m", batching=BatchingOptions(**options), answers=answers)
-
-
-def numbers(sent: Sent) -> list[int]:
-    return [int(cell) // SERIALS for cell in sent.answer.array()[:, 0]]
 
 
 @pytest.mark.parametrize("kind", [Kind.ROWS, Kind.WHOLE])

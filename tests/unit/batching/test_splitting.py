@@ -1,7 +1,6 @@
 """Requests of more rows than a batch may have, within the whole core."""
 
 import gc
-from collections.abc import Callable
 
 import pytest
 
@@ -9,28 +8,14 @@ from shoal_server.batching.parts import Part
 from shoal_server.errors import DeadlineExceeded, ExecutionFailed, InvalidRequest, Overloaded, Unavailable
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.options import BatchingOptions
-from shoal_testing.core import Core, Sent, run_core, wait
-from shoal_testing.fake_model import SERIALS, FakeModel, Kind, Poison, Speed
+from shoal_testing.core import Core, run_core, wait
+from shoal_testing.fake_model import Kind, Poison
 from shoal_testing.fakes import definition
-from shoal_testing.virtual_time import START_S
-
-RUN_S = 0.010
-
-Make = Callable[[Core, ModelDefinition, int], FakeModel]
-
-
-def making(kind: Kind = Kind.ROWS, poisons: dict[int, Poison] | None = None, *, instances: int = 1) -> Make:
-    return lambda core, _definition, _version: FakeModel(
-        kind, threads=core.threads, speed=Speed(RUN_S), poisons=poisons, instances=instances
-    )
+from shoal_testing.timed_model import RUN_S, after_s, making, numbers
 
 
 def of_four(**options: float) -> ModelDefinition:
     return definition("m", batching=BatchingOptions(max_rows=4, **options))  # type: ignore[arg-type]
-
-
-def numbers(sent: Sent) -> list[int]:
-    return [int(cell) // SERIALS for cell in sent.answer.array()[:, 0]]
 
 
 def test_more_rows_than_a_batch_has_run_in_several_and_come_back_as_one_answer() -> None:
@@ -39,16 +24,16 @@ def test_more_rows_than_a_batch_has_run_in_several_and_come_back_as_one_answer()
         await wait(1)
         assert core.model.runs == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
         assert numbers(sent) == list(range(1, 11))
-        assert sent.answer.at_s - START_S == pytest.approx(3 * RUN_S)
+        assert after_s(sent) == pytest.approx(3 * RUN_S)
 
-    run_core(test, of_four(), make=making())
+    run_core(test, of_four(), make=making(instances=1))
 
 
 def test_parts_run_beside_each_other_where_slots_are_free() -> None:
     async def test(core: Core) -> None:
         sent = core.send(range(1, 17))
         await wait(1)
-        assert sent.answer.at_s - START_S == pytest.approx(2 * RUN_S)
+        assert after_s(sent) == pytest.approx(2 * RUN_S)
 
     run_core(test, of_four(), make=making(instances=2), slots=2)
 
@@ -62,7 +47,7 @@ def test_requests_of_others_go_between_the_parts_and_share_the_last_of_them() ->
         assert numbers(large) == list(range(1, 15))
         assert [numbers(one) for one in small] == [[100], [200]]
 
-    run_core(test, of_four(), make=making())
+    run_core(test, of_four(), make=making(instances=1))
 
 
 def test_a_request_in_parts_is_counted_once_and_its_rows_once() -> None:
@@ -77,7 +62,7 @@ def test_a_request_in_parts_is_counted_once_and_its_rows_once() -> None:
         assert counted.queue.ns == 0
         assert counted.success.ns == pytest.approx(3 * RUN_S * 1e9)
 
-    run_core(test, of_four(), make=making())
+    run_core(test, of_four(), make=making(instances=1))
 
 
 def test_what_has_not_run_never_runs_for_a_caller_who_left() -> None:
@@ -90,7 +75,7 @@ def test_what_has_not_run_never_runs_for_a_caller_who_left() -> None:
         assert not large.responder.answers
         assert core.batcher.statistics.fail.count == 1
 
-    run_core(test, of_four(), make=making())
+    run_core(test, of_four(), make=making(instances=1))
 
 
 def test_a_caller_who_leaves_while_all_waits_frees_the_line_at_once() -> None:
@@ -102,7 +87,7 @@ def test_a_caller_who_leaves_while_all_waits_frees_the_line_at_once() -> None:
         assert core.batcher.waiting == 0
         assert core.gate.requests == 1
 
-    run_core(test, of_four(), make=making())
+    run_core(test, of_four(), make=making(instances=1))
 
 
 def test_the_row_at_fault_fails_the_whole_once_and_nobody_beside_it() -> None:
@@ -115,7 +100,7 @@ def test_the_row_at_fault_fails_the_whole_once_and_nobody_beside_it() -> None:
         assert 9 not in core.model.seen
         assert numbers(neighbour) == [100]
 
-    run_core(test, of_four(), make=making(poisons={6: Poison.REFUSED}))
+    run_core(test, of_four(), make=making(poisons={6: Poison.REFUSED}, instances=1))
 
 
 def test_each_part_waits_no_longer_than_the_request_may() -> None:
@@ -126,7 +111,7 @@ def test_each_part_waits_no_longer_than_the_request_may() -> None:
         assert isinstance(large.error, DeadlineExceeded)
         assert core.model.runs == [[50]]
 
-    run_core(test, of_four(), make=making())
+    run_core(test, of_four(), make=making(instances=1))
 
 
 def test_a_request_whose_parts_together_take_longer_than_its_deadline_is_refused_at_the_door() -> None:
@@ -144,7 +129,7 @@ def test_a_request_whose_parts_together_take_longer_than_its_deadline_is_refused
         await wait(1)
         assert numbers(in_time) == list(range(1, 13))
 
-    run_core(test, of_four(), make=making())
+    run_core(test, of_four(), make=making(instances=1))
 
 
 def test_a_full_line_refuses_a_large_request_whole() -> None:
@@ -156,7 +141,7 @@ def test_a_full_line_refuses_a_large_request_whole() -> None:
         assert core.gate.requests == 2
         await wait(1)
 
-    run_core(test, of_four(max_queued_requests=1), make=making())
+    run_core(test, of_four(max_queued_requests=1), make=making(instances=1))
 
 
 def parts_in_memory() -> list[Part]:
@@ -180,7 +165,7 @@ def test_nothing_of_a_large_request_that_was_refused_is_left_to_the_garbage_coll
             gc.enable()
         await wait(1)
 
-    run_core(test, of_four(max_queued_requests=1), make=making())
+    run_core(test, of_four(max_queued_requests=1), make=making(instances=1))
 
 
 @pytest.mark.parametrize("kind", [Kind.WHOLE, Kind.MIXING])
@@ -192,7 +177,7 @@ def test_what_cannot_be_split_by_rows_runs_whole(kind: Kind) -> None:
         assert got == [list(range(1, 11)), list(range(21, 31))]
         assert list(range(1, 11)) in core.model.runs
 
-    run_core(test, of_four(), make=making(kind))
+    run_core(test, of_four(), make=making(kind, instances=1))
 
 
 def test_a_model_that_breaks_its_own_signature_says_so_of_the_whole() -> None:
@@ -201,7 +186,7 @@ def test_a_model_that_breaks_its_own_signature_says_so_of_the_whole() -> None:
         await wait(1)
         assert "the model broke its own signature" in str(sent.error)
 
-    run_core(test, of_four(), make=making(Kind.LYING))
+    run_core(test, of_four(), make=making(Kind.LYING, instances=1))
 
 
 def test_a_declared_limit_of_rows_holds() -> None:
@@ -210,7 +195,7 @@ def test_a_declared_limit_of_rows_holds() -> None:
         assert isinstance(refused, InvalidRequest)
         assert "batch-size must be <= 4 for 'm', got 10" in str(refused)
 
-    run_core(test, of_four(rows_limit=4), make=making())
+    run_core(test, of_four(rows_limit=4), make=making(instances=1))
 
 
 def test_a_version_that_is_given_up_answers_the_parts_that_wait() -> None:
@@ -222,4 +207,4 @@ def test_a_version_that_is_given_up_answers_the_parts_that_wait() -> None:
         assert isinstance(large.error, Unavailable)
         assert core.model.runs == [[1, 2, 3, 4]]
 
-    run_core(test, of_four(), make=making())
+    run_core(test, of_four(), make=making(instances=1))
