@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from shoal_server.errors import LoadFailed
 from shoal_server.sources.settings import Settings
 from shoal_server.sources.tree import Tree
 from shoal_server.sources.triton_config import read_config
@@ -14,6 +15,7 @@ TINY_MODEL = bytes.fromhex("0808 3a04 12026162 4202 1011")
 
 Put = Callable[..., Path]
 Read = Callable[[str], Settings]
+Refusal = Callable[[str], str]
 
 
 @pytest.fixture
@@ -46,3 +48,15 @@ def read(put: Put, root: Path) -> Read:
         return read_config(Tree(root), root / "m", "m")
 
     return settings_of
+
+
+@pytest.fixture
+def refusal(read: Read) -> Refusal:
+    """Why a text is refused, as the config.pbtxt of a model called m."""
+
+    def reason_of(text: str) -> str:
+        with pytest.raises(LoadFailed) as raised:
+            read(text)
+        return str(raised.value).removeprefix("m/config.pbtxt: ")
+
+    return reason_of
