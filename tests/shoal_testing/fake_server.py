@@ -7,11 +7,17 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
+import numpy as np
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal.methods import METHODS
+from shoal_client import RetryOptions
 
 INFERENCE: Final = "/inference.GRPCInferenceService/"
+ROW: Final = {"x": np.ones((1, 2), np.float32)}
+"""Inputs for a call whose values do not matter."""
+SOON: Final = RetryOptions(first_delay_s=0.001, max_delay_s=0.01)
+"""Where a test would only wait for the retry."""
 
 Context = Any
 """grpc.aio's; its type has parameters that nobody here needs."""

@@ -20,19 +20,17 @@ from shoal_client import (
     OperationResult,
     PreconditionFailed,
     ProtocolError,
-    RetryOptions,
     Step,
     Unavailable,
 )
 from shoal_testing import models
-from shoal_testing.fake_server import Context, FakeServer, fail, serving
+from shoal_testing.fake_server import SOON, Context, FakeServer, fail, serving
 from shoal_testing.server import running_server
 from shoal_testing.telling_models import plus
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 ADMIN = "/shoal.admin.v1.AdminService/"
-SOON = RetryOptions(first_delay_s=0.001, max_delay_s=0.01)
 
 
 def admin_server(**methods: Any) -> FakeServer:  # noqa: ANN401 - methods of any kind

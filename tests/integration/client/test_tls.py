@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 import trustme
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_client import AsyncClient, Client, ConfigurationError, RetryOptions, Tls, Unavailable
 from shoal_client.tls import read_material
-from shoal_testing.fake_server import Context, FakeServer, echo, echoing, serving
+from shoal_testing.fake_server import ROW, Context, FakeServer, echo, echoing, serving
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
-ROW = {"x": np.ones((1, 2), np.float32)}
 PATIENT = RetryOptions(max_attempts=20, first_delay_s=0.05, max_delay_s=0.1, budget=100)
 
 
