@@ -126,3 +126,15 @@ def one_input(datatype: str, *shape: int, version: str = "1") -> Unary:
 async def never(_request: object, _context: Context) -> None:
     """Be a method that does not answer."""
     await asyncio.get_running_loop().create_future()
+
+
+def failing(times: int, status: grpc.StatusCode, pushback_ms: str | None = None) -> FakeServer:
+    """Return a server whose ModelInfer fails so often before it works."""
+
+    async def infer(request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
+        if fake.calls["ModelInfer"] <= times:
+            await fail(context, status, "not now", pushback_ms)
+        return echo(request)
+
+    fake = FakeServer(ModelInfer=infer)
+    return fake
