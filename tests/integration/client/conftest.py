@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster
 
+from shoal_testing import models
+from shoal_testing.server import RunningServer, running_server
+
 Main = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -22,3 +25,15 @@ def _closing_channels_may_block(blockbuster: BlockBuster) -> Iterator[None]:
 def run() -> Callable[[Coroutine[Any, Any, None]], None]:
     """Run a test's coroutine; it hangs no longer than the test's own limit."""
     return asyncio.run
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A real server of some small models."""
+    folder = tmp_path_factory.mktemp("models")
+    models.save(folder, "FP32", models.identity("FP32"))
+    models.save(folder, "gather", models.gather())
+    models.save(folder, "scalars", models.scalars())
+    models.save(folder, "softmax", models.softmax_over_batch())
+    with running_server(folder) as running:
+        yield running
