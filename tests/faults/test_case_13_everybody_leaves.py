@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from shoal_testing import models
+from shoal_testing import models, whole_models
 from shoal_testing.at_rest import batcher_of, on_loop, wait_until_held
 from shoal_testing.caller import Caller, request_of
 from shoal_testing.gated import gated
@@ -36,7 +36,7 @@ def test_all_leave_before_dispatch_and_the_model_is_not_called(server: RunningSe
 @pytest.fixture(scope="module")
 def looping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("models")
-    models.save(folder, "endless", models.endless())
+    models.save(folder, "endless", whole_models.endless())
     with running_server(folder, runtime={"slots": 1}) as running:
         yield running
 

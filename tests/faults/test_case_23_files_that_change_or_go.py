@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shoal.inference import grpc_service_pb2 as pb
-from shoal_testing import models
+from shoal_testing import models, whole_models
 from shoal_testing.at_rest import assert_at_rest, wait_until_held
 from shoal_testing.caller import Caller, Outcome, request_of
 from shoal_testing.gated import gated
@@ -20,7 +20,7 @@ from shoal_testing.server import RunningServer, running_server
 INFERENCE = "/inference.GRPCInferenceService/"
 ROW = np.array([[1, 2, 3]], np.float32)
 ONCE = models.identity("FP32", ["N", 3])
-TWICE = models.threshold(float("-inf"))  # twice x, whatever x is
+TWICE = whole_models.threshold(float("-inf"))  # twice x, whatever x is
 REQUEST = request_of("m", x=ROW)
 RELOADS = 20
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from shoal_server.clock import MonotonicClock
-from shoal_testing import models
+from shoal_testing import models, whole_models
 from shoal_testing.caller import Caller, request_of
 from shoal_testing.certificates import CALLER, LOCAL, Authority, self_signed
 from shoal_testing.gated import gated
@@ -85,7 +85,7 @@ def test_a_process_whose_wall_clock_jumps_fires_no_timer_early_and_keeps_its_cer
     """With a certificate to replace it that is not valid by the wrong clock, and is by the right one."""
     authority = Authority()
     tls = write(tmp_path, authority)
-    models.save(tmp_path / "models", "endless", models.endless())
+    models.save(tmp_path / "models", "endless", whole_models.endless())
     flags = [f"--tls-{name.replace('_', '-')}={path}" for name, path in tls.items()]
     trusted = credentials(authority.certificate, authority.issue(CALLER))
     limits = ("--batching-execution-limit-s", "2", "--runtime-slots", "2")

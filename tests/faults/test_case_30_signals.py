@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from shoal.health import health_pb2
-from shoal_testing import models
+from shoal_testing import models, whole_models
 from shoal_testing.at_rest import wait_until_held
 from shoal_testing.caller import INFER, Caller, Pending, request_of
 from shoal_testing.gated import gated
@@ -33,7 +33,7 @@ PROMPT_S = 5.0  # on a busy machine
 @contextmanager
 def serving(folder: Path, *flags: str) -> Iterator[tuple[ServerProcess, str]]:
     models.save(folder / "models", "pair", models.identity("FP32", ["N", 2]))
-    models.save(folder / "models", "endless", models.endless())
+    models.save(folder / "models", "endless", whole_models.endless())
     with server_process("models", "--log-level", "warning", *flags, folder=folder) as server:
         yield server, server.ready_address()
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from shoal_testing import models
+from shoal_testing import models, whole_models
 from shoal_testing.kind import Array, Kind, floats, weight
 from shoal_testing.models import Dims, graph, through
 
@@ -273,8 +273,10 @@ SPECIAL: tuple[Kind, ...] = (
         batched=False,
         because="the number of dimensions of input 'twice' is unknown",
     ),
-    Kind("branches_by_the_batch", lambda: models.threshold(0.0, "ReduceMean"), _x, batched=False, because=_TOGETHER),
-    Kind("softmax_over_rows", models.softmax_over_batch, _x, batched=False, because=_TOGETHER),
+    Kind(
+        "branches_by_the_batch", lambda: whole_models.threshold(0.0, "ReduceMean"), _x, batched=False, because=_TOGETHER
+    ),
+    Kind("softmax_over_rows", whole_models.softmax_over_batch, _x, batched=False, because=_TOGETHER),
     Kind("through_a_sequence", _through_a_sequence, _x, batched=True),
     Kind("function_of_its_own", _with_a_function, _x, batched=True),
     Kind("detector", _detector, _boxes, batched=False),
@@ -287,12 +289,12 @@ SPECIAL: tuple[Kind, ...] = (
     Kind("overridable_initializer", models.optional_input, _both_optional, batched=True),
     Kind(
         "scalars",
-        models.scalars,
+        whole_models.scalars,
         lambda r, _: {"x": np.array(r.random(), np.float32), "n": np.array(r.integers(9))},
         batched=False,
     ),
-    Kind("no_inputs", models.constant, lambda _r, _n: {}, batched=False, because="no input that must be sent"),
-    Kind("fixed_rows", models.fixed_batch, lambda r, _: {"x": floats(r, 2, 3)}, batched=False),
+    Kind("no_inputs", whole_models.constant, lambda _r, _n: {}, batched=False, because="no input that must be sent"),
+    Kind("fixed_rows", whole_models.fixed_batch, lambda r, _: {"x": floats(r, 2, 3)}, batched=False),
     Kind("row_is_a_number", models.vector, lambda r, n: {"x": floats(r, n)}, batched=True),
     Kind(
         "nothing_in_a_row",

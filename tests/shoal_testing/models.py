@@ -72,7 +72,10 @@ def graph(
     return model.SerializeToString(deterministic=True)
 
 
-# --- Models that may be batched -------------------------------------------------------------------------------------
+def through(*nodes: onnx.NodeProto, weights: dict[str, npt.NDArray[Any]] | None = None) -> bytes:
+    """``x`` FP32 [N, 3] -> y FP32 [N, 3] by these nodes."""
+    dims: Dims = ["N", 3]
+    return graph(nodes, [("x", TensorProto.FLOAT, dims)], [("y", TensorProto.FLOAT, dims)], weights)
 
 
 def mlp(sizes: Sequence[int] = (64, 256, 256, 10), *, seed: int = 0) -> bytes:
@@ -231,105 +234,6 @@ def masked() -> bytes:
     )
 
 
-# --- Models whose rows depend on each other, or that have none --------------------------------------------------------
-
-
-def through(*nodes: onnx.NodeProto, weights: dict[str, npt.NDArray[Any]] | None = None) -> bytes:
-    """``x`` FP32 [N, 3] -> y FP32 [N, 3] by these nodes."""
-    dims: Dims = ["N", 3]
-    return graph(nodes, [("x", TensorProto.FLOAT, dims)], [("y", TensorProto.FLOAT, dims)], weights)
-
-
-def softmax_over_batch() -> bytes:
-    """``x`` FP32 [N, 3] -> y FP32 [N, 3]: each column sums to 1 over the rows."""
-    return through(helper.make_node("Softmax", ["x"], ["y"], axis=0))
-
-
-def fixed_batch(rows: int = 2) -> bytes:
-    """``x`` FP32 [rows, 3] -> y FP32 [rows, 3], y = x."""
-    return identity("FP32", [rows, 3])
-
-
-def scalars() -> bytes:
-    """``x`` FP32 [], n INT64 [] -> y FP32 [] = x + n."""
-    return graph(
-        [helper.make_node("Cast", ["n"], ["f"], to=TensorProto.FLOAT), helper.make_node("Add", ["x", "f"], ["y"])],
-        [("x", TensorProto.FLOAT, []), ("n", TensorProto.INT64, [])],
-        [("y", TensorProto.FLOAT, [])],
-    )
-
-
-def constant() -> bytes:
-    """No inputs -> y FP32 [3] = 1, 2, 3."""
-    return graph(
-        [helper.make_node("Identity", ["c"], ["y"])],
-        [],
-        [("y", TensorProto.FLOAT, [3])],
-        {"c": np.array([1, 2, 3], np.float32)},
-    )
-
-
-def endless() -> bytes:
-    """``x`` FP32 [N, 2], turns INT64 [] -> y FP32 [N, 2]: x added to itself so often, which may take for ever."""
-    inputs: list[tuple[str, int, Dims]]
-    inputs = [("i", TensorProto.INT64, []), ("go_in", TensorProto.BOOL, []), ("s_in", TensorProto.FLOAT, ["N", 2])]
-    body = helper.make_graph(
-        [helper.make_node("Add", ["s_in", "x"], ["s_out"]), helper.make_node("Identity", ["go_in"], ["go_out"])],
-        "body",
-        [helper.make_tensor_value_info(*tensor) for tensor in inputs],
-        [
-            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("s_out", TensorProto.FLOAT, ["N", 2]),
-        ],
-    )
-    return graph(
-        [helper.make_node("Loop", ["turns", "go", "x"], ["y"], body=body, name="turning")],
-        [("x", TensorProto.FLOAT, ["N", 2]), ("turns", TensorProto.INT64, [])],
-        [("y", TensorProto.FLOAT, ["N", 2])],
-        {"go": np.array(True)},  # noqa: FBT003 - an array of one bool
-    )
-
-
-def batch_dependent(bound: int = 4) -> bytes:
-    """``x`` FP32 [N, 3] -> y FP32 [N, 3]: x in batches of up to ``bound`` rows, twice x in larger ones."""
-    return _if(
-        [
-            helper.make_node("Shape", ["x"], ["rows"], start=0, end=1),
-            helper.make_node("Greater", ["rows", "bound"], ["many1"]),
-            helper.make_node("Squeeze", ["many1"], ["condition"]),
-        ],
-        {"bound": np.array([bound], np.int64)},
-    )
-
-
-def threshold(bound: float, reduction: str = "ReduceMax") -> bytes:
-    """``x`` FP32 [N, 3] -> y FP32 [N, 3]: twice x if the reduction over all of x exceeds the bound, else x."""
-    return _if(
-        [
-            helper.make_node(reduction, ["x"], ["r"], keepdims=0),
-            helper.make_node("Greater", ["r", "bound"], ["condition"]),
-        ],
-        {"bound": np.array(bound, np.float32)},
-    )
-
-
-def _if(nodes: list[onnx.NodeProto], weights: dict[str, npt.NDArray[Any]]) -> bytes:
-    twice, once = (
-        helper.make_graph(
-            [helper.make_node(operator, arguments, [name])],
-            name,
-            [],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3])],
-        )
-        for operator, arguments, name in (("Add", ["x", "x"], "twice"), ("Identity", ["x"], "once"))
-    )
-    branches = helper.make_node("If", ["condition"], ["y"], then_branch=twice, else_branch=once)
-    return through(*nodes, branches, weights=weights)
-
-
-# --- Models from elsewhere, and files of several parts ---------------------------------------------------------------
-
-
 def with_external_data(path: Path) -> None:
     """Write ``mlp()`` to ``path``, its weights into ``weights.bin`` beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -340,34 +244,3 @@ def with_external_data(path: Path) -> None:
         location="weights.bin",
         size_threshold=0,
     )
-
-
-def classifier(labels: Sequence[int] | Sequence[str] = (0, 1, 2), *, seed: int = 0) -> bytes:
-    """X FP32 [N, 4] -> output_label [N], output_probability (a ZipMap): scikit-learn's, as skl2onnx exports it."""
-    from skl2onnx import to_onnx  # noqa: PLC0415 - slow to import, and few tests want it
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - as above
-
-    random = np.random.default_rng(seed)
-    features = random.normal(size=(60, 4)).astype(np.float32)
-    classes = np.array([labels[int(index)] for index in random.integers(0, len(labels), 60)])
-    model = to_onnx(LogisticRegression(max_iter=200).fit(features, classes), features[:1], target_opset=OPSET)
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
-
-
-def zipmaps() -> bytes:
-    """``x`` FP32 [N, 2] -> plain FP32 [N, 2], by_number and by_name (ZipMaps of the same tensor and of another)."""
-    nodes = [
-        helper.make_node("Add", ["x", "x"], ["plain"]),
-        helper.make_node("Neg", ["x"], ["negative"]),
-        helper.make_node("ZipMap", ["plain"], ["by_number"], domain="ai.onnx.ml", classlabels_int64s=[7, 9]),
-        helper.make_node("ZipMap", ["negative"], ["by_name"], domain="ai.onnx.ml", classlabels_strings=["no", "yés"]),
-    ]
-    model = onnx.load_from_string(
-        graph(nodes, [("x", TensorProto.FLOAT, ["N", 2])], [("plain", TensorProto.FLOAT, ["N", 2])])
-    )
-    value = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
-    for name, key in (("by_number", TensorProto.INT64), ("by_name", TensorProto.STRING)):
-        map_type = helper.make_map_type_proto(key, value)
-        model.graph.output.append(helper.make_value_info(name, helper.make_sequence_type_proto(map_type)))
-    return model.SerializeToString(deterministic=True)

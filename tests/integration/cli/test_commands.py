@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shoal_server.cli.root import run
-from shoal_testing import models
+from shoal_testing import models, whole_models, zipmap_models
 
 pytestmark = pytest.mark.timeout(55)  # above conftest's WAIT_S
 
@@ -21,11 +21,11 @@ def address(serve: Callable[[Path], str], tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("models")
     models.save(folder, "double", models.vector(), version=3)
     models.save(folder, "sums", models.two_inputs_two_outputs())
-    models.save(folder, "whole", models.softmax_over_batch())
+    models.save(folder, "whole", whole_models.softmax_over_batch())
     models.save(folder, "echo", models.identity("BYTES", ["N"]))
-    models.save(folder, "scalars", models.scalars())
-    models.save(folder, "constant", models.constant())
-    models.save(folder, "votes", models.zipmaps())
+    models.save(folder, "scalars", whole_models.scalars())
+    models.save(folder, "constant", whole_models.constant())
+    models.save(folder, "votes", zipmap_models.zipmaps())
     models.save(folder, "counted", models.vector())
     return serve(folder)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster
 
-from shoal_testing import models
+from shoal_testing import models, whole_models
 from shoal_testing.server import RunningServer, running_server
 
 Main = Callable[[], Coroutine[Any, Any, None]]
@@ -33,7 +33,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("models")
     models.save(folder, "FP32", models.identity("FP32"))
     models.save(folder, "gather", models.gather())
-    models.save(folder, "scalars", models.scalars())
-    models.save(folder, "softmax", models.softmax_over_batch())
+    models.save(folder, "scalars", whole_models.scalars())
+    models.save(folder, "softmax", whole_models.softmax_over_batch())
     with running_server(folder) as running:
         yield running

@@ -9,7 +9,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from shoal_testing import models
+from shoal_testing import models, whole_models, zipmap_models
 from shoal_testing.server import RunningServer, running_server
 from shoal_testing.telling_models import plus
 from shoal_testing.triton import status
@@ -20,11 +20,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("models")
     models.save(folder, "echo", models.identity())
     models.save(folder, "gather", models.gather())
-    models.save(folder, "fixed", models.fixed_batch(2))
-    models.save(folder, "scalars", models.scalars())
+    models.save(folder, "fixed", whole_models.fixed_batch(2))
+    models.save(folder, "scalars", whole_models.scalars())
     models.save(folder, "optional", models.optional_input())
     models.save(folder, "all_types", models.all_types())
-    models.save(folder, "zipmap", models.zipmaps())
+    models.save(folder, "zipmap", zipmap_models.zipmaps())
     for number in (1, 3):
         models.save(folder, "versions", plus(number), number)
     folder.joinpath("versions", "model.toml").write_text(

@@ -8,7 +8,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from shoal_testing import models
+from shoal_testing import models, whole_models
 from shoal_testing.server import RunningServer, running_server
 from shoal_testing.triton import asked, eventually, given, rows, status
 
@@ -27,7 +27,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     }
     for name, model in made.items():
         models.save(folder, name, model).parents[1].joinpath("model.toml").write_text(LIMITS)
-    models.save(folder, "whole", models.softmax_over_batch())
+    models.save(folder, "whole", whole_models.softmax_over_batch())
     path: Path = models.save(folder, "limited", models.identity())
     path.parents[1].joinpath("config.pbtxt").write_text('backend: "onnxruntime"\nmax_batch_size: 8\n')
     with running_server(folder) as running:

@@ -10,7 +10,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from shoal_testing import models
+from shoal_testing import models, whole_models
 from shoal_testing.server import RunningServer, running_server
 from shoal_testing.telling_models import plus
 from shoal_testing.triton import eventually, given, rows, save_held, status
@@ -22,7 +22,7 @@ STAGES = ("compute_input", "compute_infer", "compute_output")
 def served(tmp_path: Path) -> Iterator[RunningServer]:
     folder = tmp_path / "models"
     models.save(folder, "echo", models.identity())
-    models.save(folder, "whole", models.softmax_over_batch())
+    models.save(folder, "whole", whole_models.softmax_over_batch())
     save_held(folder, "held", rows=4)
     save_held(folder, "gather", rows=4, model=models.gather())
     for number in (1, 2):

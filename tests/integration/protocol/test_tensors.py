@@ -14,7 +14,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from shoal.inference import grpc_service_pb2 as pb
-from shoal_testing import models, triton
+from shoal_testing import models, triton, whole_models
 from shoal_testing.server import RunningServer, running_server
 from shoal_testing.triton import given
 from shoal_testing.wire import INFERENCE, Wire
@@ -61,7 +61,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         models.save(folder, datatype, models.identity(datatype, ["N", None]))
         models.save(folder, f"{datatype}_row", models.identity(datatype, ["N", 2]))
     models.save(folder, "all_types", models.all_types())
-    models.save(folder, "scalars", models.scalars())
+    models.save(folder, "scalars", whole_models.scalars())
     models.save(folder, "vector", models.vector())
     with running_server(folder) as running:
         yield running

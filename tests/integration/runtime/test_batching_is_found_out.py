@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from shoal_server.options import BatchingOptions
 from shoal_server.runtime.ort_model import OrtModel
-from shoal_testing import models
+from shoal_testing import models, whole_models
 
 Load = Callable[..., OrtModel]
 Weights = dict[str, npt.NDArray[Any]]
@@ -74,7 +74,7 @@ BATCHED = {
 }
 
 NOT_BATCHED = {
-    "softmax over the batch": models.softmax_over_batch(),
+    "softmax over the batch": whole_models.softmax_over_batch(),
     "norm over the batch": one("LpNormalization", axis=0),
     "mean of the batch taken off": models.through(
         node("ReduceMean", ["x", "axes"], ["mean"]), node("Sub", ["x", "mean"], ["y"]), weights={"axes": ZERO}
@@ -109,10 +109,10 @@ NOT_BATCHED = {
     "chance with a seed": models.through(
         node("RandomUniformLike", ["x"], ["noise"], seed=1.0), node("Add", ["x", "noise"], ["y"])
     ),
-    "another branch for a large batch": models.batch_dependent(40),
-    "another branch for a small batch": models.batch_dependent(1),
-    "another branch for a large value": models.threshold(100),
-    "another branch for a large sum": models.threshold(10, "ReduceSum"),
+    "another branch for a large batch": whole_models.batch_dependent(40),
+    "another branch for a small batch": whole_models.batch_dependent(1),
+    "another branch for a large value": whole_models.threshold(100),
+    "another branch for a large sum": whole_models.threshold(10, "ReduceSum"),
     "the first row": models.graph(
         [node("Slice", ["x", "start", "end"], ["y"])],
         [("x", TensorProto.FLOAT, ["N", 3])],
@@ -136,9 +136,9 @@ NOT_BATCHED = {
         [("y", TensorProto.FLOAT, ["T", 1, 1, 2])],
         {"w": np.ones((1, 2, 3), np.float32), "r": np.ones((1, 2, 2), np.float32)},
     ),
-    "a fixed number of rows": models.fixed_batch(),
-    "scalars": models.scalars(),
-    "no input": models.constant(),
+    "a fixed number of rows": whole_models.fixed_batch(),
+    "scalars": whole_models.scalars(),
+    "no input": whole_models.constant(),
 }
 
 
@@ -158,7 +158,7 @@ def test_rows_that_are_not_independent_are_not_batched(load: Load, name: str) ->
 
 def test_what_is_not_batched_still_runs(load: Load) -> None:
     x = np.array([[1, 2, 3], [1, 2, 3]], np.float32)
-    (y,) = load(models.softmax_over_batch()).run([x], None)
+    (y,) = load(whole_models.softmax_over_batch()).run([x], None)
     assert np.allclose(y, 0.5)
 
 
@@ -178,5 +178,5 @@ def test_a_model_that_runs_on_nothing_made_up_says_what_it_said(load: Load) -> N
 
 
 def test_the_probe_goes_up_to_the_rows_that_a_batch_may_have(load: Load) -> None:
-    assert load(models.batch_dependent(40), batching=BatchingOptions(max_rows=32)).signature.batched
-    assert not load(models.batch_dependent(40), batching=BatchingOptions(max_rows=41)).signature.batched
+    assert load(whole_models.batch_dependent(40), batching=BatchingOptions(max_rows=32)).signature.batched
+    assert not load(whole_models.batch_dependent(40), batching=BatchingOptions(max_rows=41)).signature.batched

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from shoal_server.runtime.ort_model import OrtModel
 from shoal_server.tensors.datatype import DataType
-from shoal_testing import models
+from shoal_testing import models, whole_models
 
 Load = Callable[..., OrtModel]
 Array = npt.NDArray[Any]
@@ -140,11 +140,11 @@ def test_inputs_of_an_optional_type_may_be_left_out(load: Load) -> None:
 
 
 def test_a_model_without_inputs_runs(load: Load) -> None:
-    assert run(load(models.constant()))[0].tolist() == [1, 2, 3]
+    assert run(load(whole_models.constant()))[0].tolist() == [1, 2, 3]
 
 
 def test_scalars_have_no_dimensions_to_tell(load: Load) -> None:
-    model = load(models.scalars())
+    model = load(whole_models.scalars())
     assert [spec.dims for spec in model.signature.inputs] == [None, None]
     (y,) = run(model, np.array(1.5, np.float32), np.array(2))
     assert y.shape == ()

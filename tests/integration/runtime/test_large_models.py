@@ -30,7 +30,7 @@ from shoal_server.runtime.sizing import Sizing, untried
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.invariance import InvarianceFinding
 from shoal_server.tensors.spec import TensorSpec
-from shoal_testing import models
+from shoal_testing import models, whole_models
 
 WIDTH = 1100
 LAYERS = 4  # of 4.8 MB
@@ -157,7 +157,7 @@ def test_the_process_is_at_low_priority_when_it_reads_what_to_do() -> None:
 
 
 def test_the_process_ends_when_nobody_listens_any_more(tmp_path: Path) -> None:
-    source = onnx.load_from_string(models.endless())
+    source = onnx.load_from_string(whole_models.endless())
     del source.graph.input[1]
     source.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1 << 40), "turns"))
     path = models.save(tmp_path, "endless", source.SerializeToString())

@@ -20,7 +20,7 @@ from shoal_server.runtime.run_control import Watchdog
 from shoal_server.runtime.sizing import Sizing
 from shoal_server.tensors.batch import Array
 from shoal_server.tensors.datatype import DataType
-from shoal_testing import models
+from shoal_testing import models, whole_models
 
 Load = Callable[..., OrtModel]
 ALWAYS = BatchingOptions(mode=BatchingMode.ALWAYS)
@@ -34,14 +34,14 @@ def test_never_means_never(load: Load) -> None:
 
 
 def test_always_is_taken_at_its_word(load: Load) -> None:
-    model = load(models.softmax_over_batch(), batching=ALWAYS)
+    model = load(whole_models.softmax_over_batch(), batching=ALWAYS)
     assert model.signature.batched
     assert model.batching_reason == "batched: its owner vouches that rows are independent"
 
 
 def test_always_does_not_help_a_model_whose_dimensions_forbid_it(load: Load) -> None:
     with pytest.raises(LoadFailed, match="its owner wants it batched, but the first dimension of input 'x' is 2"):
-        load(models.fixed_batch(), batching=ALWAYS)
+        load(whole_models.fixed_batch(), batching=ALWAYS)
 
 
 def test_declared_dims_narrow_what_callers_may_send(load: Load) -> None:
@@ -119,7 +119,7 @@ def test_a_model_that_computes_for_ever_on_made_up_inputs_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: BatchingMode
 ) -> None:
     # What is made up never asks for as many turns, so they come with the model.
-    source = onnx.load_from_string(models.endless())
+    source = onnx.load_from_string(whole_models.endless())
     del source.graph.input[1]
     source.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1 << 40), "turns"))
     path = models.save(tmp_path, "m", source.SerializeToString())

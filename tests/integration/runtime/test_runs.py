@@ -14,7 +14,7 @@ from shoal_server.errors import ExecutionFailed
 from shoal_server.lifecycle.ports import Interrupt
 from shoal_server.options import RuntimeOptions
 from shoal_server.runtime.ort_model import OrtModel
-from shoal_testing import models
+from shoal_testing import models, whole_models
 
 Load = Callable[..., OrtModel]
 
@@ -73,7 +73,7 @@ class Stopper:
 
 
 def test_a_run_can_be_interrupted_from_another_thread(load: Load) -> None:
-    model = load(models.endless())
+    model = load(whole_models.endless())
     stopper = Stopper()
     with pytest.raises(ExecutionFailed, match=r"^the run was interrupted$") as failed:
         model.run([np.ones((1, 2), np.float32), np.array(1 << 40)], stopper)

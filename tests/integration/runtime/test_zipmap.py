@@ -11,7 +11,7 @@ import pytest
 
 from shoal_server.runtime.ort_model import OrtModel
 from shoal_server.tensors.datatype import DataType
-from shoal_testing import models
+from shoal_testing import zipmap_models
 
 Load = Callable[..., OrtModel]
 PROVIDERS = ["CPUExecutionProvider"]
@@ -19,7 +19,7 @@ PROVIDERS = ["CPUExecutionProvider"]
 
 @pytest.mark.parametrize("labels", [(0, 1, 2), ("größer", "setosa", "versicolor")])
 def test_a_classifiers_scores_are_a_tensor_with_labels(load: Load, labels: tuple[int, ...] | tuple[str, ...]) -> None:
-    source = models.classifier(labels)
+    source = zipmap_models.classifier(labels)
     model = load(source)
     label, scores = model.signature.outputs
     assert (label.name, scores.name) == ("output_label", "output_probability")
@@ -40,7 +40,7 @@ def test_a_classifiers_scores_are_a_tensor_with_labels(load: Load, labels: tuple
 def test_several_zipmaps_keep_their_places(load: Load, monkeypatch: pytest.MonkeyPatch, *, in_memory: bool) -> None:
     if not in_memory:
         monkeypatch.delattr(os, "memfd_create")
-    model = load(models.zipmaps())
+    model = load(zipmap_models.zipmaps())
     assert [(spec.name, spec.labels) for spec in model.signature.outputs] == [
         ("plain", ()),
         ("by_number", ("7", "9")),
@@ -55,7 +55,7 @@ def test_several_zipmaps_keep_their_places(load: Load, monkeypatch: pytest.Monke
 def test_weights_beside_the_file_are_still_found(load: Load, tmp_path: Path) -> None:
     path = tmp_path / "1" / "model.onnx"
     path.parent.mkdir()
-    model = onnx.load_from_string(models.zipmaps())
+    model = onnx.load_from_string(zipmap_models.zipmaps())
     weight = onnx.numpy_helper.from_array(np.array([[10.0, 20.0]], np.float32), "w")
     model.graph.initializer.append(weight)
     model.graph.node[0].input[1] = "w"

@@ -7,7 +7,7 @@ import pytest
 from onnx import helper
 
 from shoal_server.runtime.fragile_operators import fragile_operator, turns
-from shoal_testing import models
+from shoal_testing import models, whole_models
 
 
 @pytest.fixture
@@ -67,7 +67,11 @@ def test_what_is_no_model_has_none(path: Path, content: bytes) -> None:
 
 
 def test_whose_run_may_take_as_long_as_a_caller_says_is_known(path: Path) -> None:
-    for model, expected in ((models.endless(), True), (models.mlp(), False), (models.batch_dependent(), False)):
+    for model, expected in (
+        (whole_models.endless(), True),
+        (models.mlp(), False),
+        (whole_models.batch_dependent(), False),
+    ):
         path.write_bytes(model)
         assert turns(path) is expected
     assert turns(path.with_name("none"))

@@ -6,7 +6,7 @@ from google.protobuf.message import DecodeError
 
 from shoal.onnx.model_pb2 import ModelProto
 from shoal_server.runtime.onnx_file import stored_texts, without_zipmaps
-from shoal_testing import models
+from shoal_testing import models, zipmap_models
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_zipmaps_go_and_what_they_took_comes_out(path: Path) -> None:
-    path.write_bytes(models.zipmaps())
+    path.write_bytes(zipmap_models.zipmaps())
     unzipped = without_zipmaps(path)
     assert unzipped.sources == {"by_number": "plain", "by_name": "negative"}
     assert unzipped.labels == {"by_number": ("7", "9"), "by_name": ("no", "yés")}
@@ -39,7 +39,7 @@ def test_what_is_no_model_is_told_apart(path: Path, content: bytes) -> None:
 
 
 def test_nodes_too_large_to_be_a_zipmap_are_not_parsed(path: Path) -> None:
-    model = onnx.load_from_string(models.zipmaps())
+    model = onnx.load_from_string(zipmap_models.zipmaps())
     model.graph.node.append(onnx.helper.make_node("Forest", ["x"], ["z"], leaves=["word" * 100] * 4000))
     path.write_bytes(model.SerializeToString())
     assert stored_texts(path) == (("no", "yés"),)
@@ -50,12 +50,12 @@ def test_nodes_too_large_to_be_a_zipmap_are_not_parsed(path: Path) -> None:
 
 
 def test_strings_that_a_model_knows_are_found(path: Path) -> None:
-    path.write_bytes(models.zipmaps())
+    path.write_bytes(zipmap_models.zipmaps())
     assert stored_texts(path) == (("no", "yés"),)
 
 
 def test_large_files_are_not_searched_for_strings(path: Path) -> None:
-    path.write_bytes(models.zipmaps())
+    path.write_bytes(zipmap_models.zipmaps())
     with path.open("r+b") as file:
         file.truncate((16 << 20) + 1)
     assert stored_texts(path) == ()
