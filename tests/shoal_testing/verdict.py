@@ -9,9 +9,10 @@ from shoal_server.errors import DeadlineExceeded, ExecutionFailed, InternalError
 from shoal_server.events import BatchEnded, ExecutionAbandoned
 from shoal_testing.fake_model import FakeModel, Kind, Poison, decoded, number_of
 from shoal_testing.scenario import BIAS
+from shoal_testing.tracked import Tracked
 
 if TYPE_CHECKING:
-    from shoal_testing.simulation import Simulation, Tracked
+    from shoal_testing.simulation import Simulation
 
 
 def judge(simulation: "Simulation") -> None:
@@ -52,7 +53,7 @@ def _judge_traces(simulation: "Simulation") -> None:
         assert told[id(mark)] == mark.dispatched, f"a traced request is in {told[id(mark)]} batches"
 
 
-def _judge_request(simulation: "Simulation", one: "Tracked", seen: set[int], models: dict[int, FakeModel]) -> None:
+def _judge_request(simulation: "Simulation", one: Tracked, seen: set[int], models: dict[int, FakeModel]) -> None:
     own = {number_of(cell) for cell in one.cells[:, 0]} if one.cells.size else set()
     own -= simulation.at_once.tried
     if simulation.askers[one.arrival.number] > 1:
@@ -81,7 +82,7 @@ def _judge_request(simulation: "Simulation", one: "Tracked", seen: set[int], mod
         _judge_error(simulation, one, answers[0].error, answers[0].at_s)
 
 
-def _judge_success(simulation: "Simulation", one: "Tracked", models: dict[int, FakeModel]) -> None:
+def _judge_success(simulation: "Simulation", one: Tracked, models: dict[int, FakeModel]) -> None:
     arrival, answer, batcher = one.arrival, one.sent.answer, one.batcher
     assert answer.outputs is not None
     assert batcher is not None
@@ -107,7 +108,7 @@ def _judge_success(simulation: "Simulation", one: "Tracked", models: dict[int, F
     assert not arrival.breaks_encoder, f"{arrival}: the encoder that breaks did not"
 
 
-def _judge_error(simulation: "Simulation", one: "Tracked", error: Exception, at_s: float) -> None:
+def _judge_error(simulation: "Simulation", one: Tracked, error: Exception, at_s: float) -> None:
     arrival, batcher = one.arrival, one.batcher
     assert batcher is not None
     what = f"{arrival}: {error!r}"
