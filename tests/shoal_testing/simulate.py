@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from multiprocessing import get_context
 from typing import NamedTuple
 
-from shoal_testing.scenario import drawn
+from shoal_testing.drawing import drawn
 from shoal_testing.simulation import simulate
 
 REPORT_EVERY_S = 5.0

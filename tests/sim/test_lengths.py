@@ -7,9 +7,9 @@ import pytest
 
 from shoal_server.options import BatchingOptions, LengthOptions, VariableInput
 from shoal_testing.core import Core, Sent, rows_of, run_core, wait
+from shoal_testing.drawing import drawn
 from shoal_testing.fake_model import PAD, SERIALS, FakeModel, Kind, Speed
 from shoal_testing.fakes import definition
-from shoal_testing.scenario import drawn
 from shoal_testing.simulation import simulate
 
 RUN_S, CELL_S = 0.0016, 0.000215  # of a transformer of MiniLM's size on one core

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from shoal_testing.drawing import drawn
 from shoal_testing.planted import BUGS
-from shoal_testing.scenario import drawn
 from shoal_testing.simulation import simulate
 
 ENOUGH_SEEDS = 400

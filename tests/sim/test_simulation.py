@@ -3,7 +3,7 @@
 import pytest
 
 from shoal_testing import simulate as command
-from shoal_testing.scenario import drawn
+from shoal_testing.drawing import drawn
 from shoal_testing.simulation import simulate
 
 SEEDS_PER_TEST = 20
