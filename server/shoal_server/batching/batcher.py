@@ -261,9 +261,6 @@ class Batcher:
         work = BatchExecution(
             self.origin, self.runner, self.options, dispatch.entries, guarded=self._guarded, cpu_ns=self._cpu_ns
         )
-        for ticket in work.traced:
-            assert ticket.trace is not None, "that is why it is among the traced"
-            ticket.trace.dispatched = True
         if self._splitter:
             work.has_parts = self._splitter.dispatched(work.tickets, now)
         if self._sharer is not None:

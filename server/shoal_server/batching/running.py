@@ -64,7 +64,10 @@ class RunningBatches:
         self._batches: dict[Running, None] = {}
 
     def add(self, batch: Running) -> None:
-        """Keep a batch that begins."""
+        """Keep a batch that begins, and mark its traced members as dispatched."""
+        for ticket in batch.work.traced:
+            assert ticket.trace is not None, "that is why it is among the traced"
+            ticket.trace.dispatched = True
         self._batches[batch] = None
 
     def remove(self, batch: Running) -> None:
