@@ -28,6 +28,7 @@ use crate::server::{Phase, Place};
 use crate::status::{self, Failure};
 use crate::{metadata, timeout};
 
+mod ending;
 mod incoming;
 mod outgoing;
 mod request;
@@ -89,6 +90,8 @@ pub struct Connection<T> {
     age_limit: Option<Instant>,
     is_draining: bool,
     has_said_goodbye: bool,
+    /// How many more calls were reset as soon as they came than were not.
+    rapid: usize,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
@@ -128,6 +131,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             age_limit,
             is_draining: false,
             has_said_goodbye: false,
+            rapid: 0,
             shared,
         }
     }
@@ -157,7 +161,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     return true;
                 }
                 match accepted {
-                    Poll::Ready(Some(Ok((request, respond)))) => self.begin(request, respond),
+                    Poll::Ready(Some(Ok((request, respond)))) => {
+                        self.begin(request, respond);
+                        self.calm();
+                    }
                     Poll::Ready(Some(Err(_)) | None) => return true,
                     Poll::Pending => break,
                 }
@@ -240,50 +247,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             Poll::Pending => Step::Wait,
         }
     }
-
-    /// Ends a call by our own decision, whatever the application does with it.
-    fn refuse(&mut self, call: &mut Call, failure: Failure) -> Step {
-        self.tell_left(call);
-        Step::Over(self.end_now(call, failure))
-    }
-
-    /// The caller is gone.
-    fn left(&mut self, call: &mut Call) -> Step {
-        self.tell_left(call);
-        Step::Over(status::CANCELLED)
-    }
-
-    fn tell_left(&mut self, call: &Call) {
-        if call.shared.leave() && call.is_known {
-            self.events.push(Event::Left(call.shared.clone()));
-        }
-    }
-
-    fn too_late(&mut self, call: &mut Call, _waker: &Waker) -> Step {
-        self.refuse(call, Failure::new(status::DEADLINE_EXCEEDED, "the deadline passed"))
-    }
-
-    fn forget(&mut self, place: usize, call: Call, status: u8) {
-        // Where something still holds it open, the application hears that it is over.
-        if call.shared.leave() && call.is_known {
-            self.events.push(Event::Left(call.shared.clone()));
-        }
-        if let Some(deadline) = call.watched {
-            self.deadlines.remove(&(deadline, place));
-        }
-        self.free.push(place);
-        self.under_way -= 1;
-        call.let_go();
-        let server = &self.shared.server;
-        server.calls.fetch_sub(1, Ordering::Relaxed);
-        server.statistics.add(
-            call.shared.route,
-            status,
-            call.began.elapsed(),
-            call.request_bytes,
-            call.response_bytes,
-        );
-    }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Future for Connection<T> {
@@ -326,7 +289,7 @@ impl<T> Drop for Connection<T> {
             }
         }
         if server.inbox.post_all(&mut self.events) {
-            server.inbox.signal(); // the thread may be about to end
+            server.inbox.tell(); // the thread may be about to end
         }
     }
 }

@@ -49,6 +49,8 @@ impl Event {
     }
 }
 
+/// Unread events for which nobody waits whether more come.
+const MANY: usize = 64;
 /// Unread log records; what comes beyond is dropped. All other events are bounded by the calls that there may be.
 const MOST_LOGS: usize = 256;
 
@@ -92,19 +94,28 @@ impl Inbox {
         self.raise();
     }
 
-    /// Posts all, in order, and leaves the vector empty. True where nobody has been told, and `signal` must follow.
+    /// Posts all, in order, and leaves the vector empty. True where Python has not been told, and `tell` must follow soon:
+    /// of `MANY` it is told at once.
     #[must_use]
     pub fn post_all(&self, events: &mut Vec<Event>) -> bool {
         if events.is_empty() {
             return false;
         }
-        self.lock().events.extend(events.drain(..));
-        !self.raised.swap(true, Ordering::SeqCst)
+        let mut unread = self.lock();
+        unread.events.extend(events.drain(..));
+        let many = unread.events.len() >= MANY;
+        drop(unread);
+        if many {
+            self.raise();
+        }
+        !many && !self.raised.load(Ordering::SeqCst)
     }
 
-    /// Says that there is something to take.
-    pub fn signal(&self) {
-        self.signal.raise();
+    /// Tells Python that there is something to take, if there is.
+    pub fn tell(&self) {
+        if !self.lock().events.is_empty() {
+            self.raise();
+        }
     }
 
     pub fn log(&self, level: Level, text: String) {
@@ -203,6 +214,23 @@ mod tests {
         assert_eq!(inbox.take(3, Instant::now()).len(), 3);
         assert_eq!(inbox.take(3, Instant::now()).len(), 2);
         assert_eq!(inbox.take(3, Instant::now()).len(), 0);
+    }
+
+    #[test]
+    fn of_many_python_is_told_at_once_and_of_few_when_it_is_said() {
+        let inbox = Inbox::new().unwrap();
+        let some = |count: usize| -> Vec<Event> { (0..count).map(|_| Event::Stopped).collect() };
+        assert!(inbox.post_all(&mut some(MANY - 1)), "somebody has to tell");
+        assert!(!inbox.is_signalled());
+        assert!(!inbox.post_all(&mut some(1)));
+        assert!(inbox.is_signalled());
+        assert_eq!(inbox.take(usize::MAX, Instant::now()).len(), MANY);
+        inbox.tell();
+        assert!(!inbox.is_signalled(), "there is nothing");
+        assert!(inbox.post_all(&mut some(1)));
+        inbox.tell();
+        assert!(inbox.is_signalled());
+        assert!(!inbox.post_all(&mut some(1)), "it has been told");
     }
 
     #[test]

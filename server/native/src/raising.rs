@@ -25,7 +25,7 @@ impl Raising {
             self.0.notified().await;
             // Its next turn comes after the sockets have been looked at, and those read that have more.
             yield_now().await;
-            inbox.signal();
+            inbox.tell();
         }
     }
 }

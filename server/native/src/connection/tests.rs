@@ -291,3 +291,40 @@ fn ages_are_spread_over_a_tenth_below() {
     assert!(ages.iter().all(|&one| one <= age && one >= age.mul_f64(0.9)));
     assert!(ages.iter().max().unwrap().as_secs_f64() - ages.iter().min().unwrap().as_secs_f64() > 9.0);
 }
+
+/// Makes so many calls one after the other, each reset as soon as it has come unless it is answered; returns how many could
+/// be begun, and why no more.
+async fn reset(calls: usize, is_answered: fn(usize) -> bool) -> (usize, Option<Reason>) {
+    let mut rig = rig(Limits::default()).await;
+    for number in 0..calls {
+        match rig.client.clone().ready().await {
+            Ok(client) => rig.client = client,
+            Err(error) => return (number, error.reason()),
+        }
+        let (response, mut send) = rig.begin("/t/Hot", &[]);
+        send.send_data(message::framed(b""), true).unwrap();
+        let Event::Call(call, _) = rig.event().await else {
+            panic!("no call");
+        };
+        if is_answered(number) {
+            call.reply(Answer::copy_of(b""));
+            assert_eq!(status(response).await.0, "0");
+        } else {
+            send.send_reset(Reason::CANCEL);
+            assert!(matches!(rig.event().await, Event::Left(_)));
+        }
+    }
+    (calls, None)
+}
+
+#[tokio::test]
+async fn who_resets_what_he_begins_again_and_again_is_hung_up_on() {
+    let (begun, why) = reset(3000, |_| false).await;
+    assert!((2049..2060).contains(&begun), "{begun} calls");
+    assert_eq!(why, Some(Reason::ENHANCE_YOUR_CALM));
+    assert_eq!(
+        reset(5000, |number| number % 2 == 0).await,
+        (5000, None),
+        "who has half of them answered is not"
+    );
+}
