@@ -1,5 +1,7 @@
 """Settings that cannot be used: one line that says where, what and what instead; exit code 2, and nothing is served."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,16 @@ WRONG_FILES: dict[str, tuple[bytes, list[str]]] = {
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models.save(tmp_path / "models", "pair", models.identity())
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _the_log_is_as_before() -> Iterator[None]:
+    """A server that comes as far as to its log has it go to what is standard error now."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.mark.parametrize(("content", "words"), WRONG_FILES.values(), ids=WRONG_FILES)

@@ -319,8 +319,9 @@ async fn reset(calls: usize, is_answered: fn(usize) -> bool) -> (usize, Option<R
 
 #[tokio::test]
 async fn who_resets_what_he_begins_again_and_again_is_hung_up_on() {
-    let (begun, why) = reset(3000, |_| false).await;
-    assert!((2049..2060).contains(&begun), "{begun} calls");
+    // On a busy machine some are not reset within a millisecond.
+    let (begun, why) = reset(20_000, |_| false).await;
+    assert!((2049..20_000).contains(&begun), "{begun} calls");
     assert_eq!(why, Some(Reason::ENHANCE_YOUR_CALM));
     assert_eq!(
         reset(5000, |number| number % 2 == 0).await,
