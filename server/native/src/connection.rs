@@ -37,6 +37,7 @@ mod time;
 
 use request::{encoding, no_grpc};
 use slot::{Act, Call, Slot, SlotWaker, Step};
+use time::jittered;
 
 /// Compressed messages up to here are inflated where they are read; larger ones would keep other connections waiting.
 const INFLATE_HERE_BYTES: usize = 1 << 13;
@@ -294,12 +295,6 @@ impl<T> Drop for Connection<T> {
     }
 }
 
-/// Up to a tenth less, by the connection's number, so that those that came together do not leave together.
-fn jittered(age: Duration, number: u64) -> Duration {
-    let share = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / (1u64 << 24) as f64;
-    age.mul_f64(1.0 - 0.1 * share)
-}
-
 fn words(panic: &(dyn Any + Send)) -> &str {
     if let Some(text) = panic.downcast_ref::<&str>() {
         text
@@ -310,5 +305,7 @@ fn words(panic: &(dyn Any + Send)) -> &str {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

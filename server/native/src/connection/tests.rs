@@ -13,33 +13,40 @@ struct Rig {
     client: SendRequest<Bytes>,
 }
 
-/// A connection over memory, and a client of it that is no part of what is tested.
-async fn rig(limits: Limits) -> Rig {
+pub(super) fn server(limits: Limits) -> Arc<ServerShared> {
     let routes = [("/t/Hot", Kind::Hot), ("/t/Stream", Kind::Stream)]
         .map(|(path, kind)| Route {
             path: path.into(),
             kind,
         })
         .to_vec();
-    let server = Arc::new(ServerShared::new(limits, routes, &[0.1]).unwrap());
+    Arc::new(ServerShared::new(limits, routes, &[0.1]).unwrap())
+}
+
+/// A connection from its first byte to its end.
+pub(super) async fn served<T: AsyncRead + AsyncWrite + Unpin>(server: Arc<ServerShared>, hub: Arc<Hub>, near: T) {
+    let place = server.admit().unwrap();
+    let near = Gathered::new(near);
+    let Ok(h2) = builder(&server.limits).handshake(near.clone()).await else {
+        return;
+    };
+    let shared = Arc::new(ConnectionShared::new(
+        hub,
+        server.clone(),
+        place.number,
+        "test".into(),
+        None,
+    ));
+    server.register.set_shared(&shared);
+    Connection::new(h2, near, shared, place, Arc::default()).await;
+}
+
+/// A connection over memory, and a client of it that is no part of what is tested.
+async fn rig(limits: Limits) -> Rig {
+    let server = server(limits);
     let hub = Arc::new(Hub::default());
     let (near, far): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 16);
-    let place = server.admit().unwrap();
-    let shared_server = server.clone();
-    let served_hub = hub.clone();
-    tokio::spawn(async move {
-        let near = Gathered::new(near);
-        let h2 = builder(&shared_server.limits).handshake(near.clone()).await.unwrap();
-        let shared = Arc::new(ConnectionShared::new(
-            served_hub,
-            shared_server.clone(),
-            place.number,
-            "test".into(),
-            None,
-        ));
-        shared_server.register.set_shared(&shared);
-        Connection::new(h2, near, shared, place, Arc::default()).await;
-    });
+    tokio::spawn(served(server.clone(), hub.clone(), near));
     tokio::spawn(Distribution(hub));
     let (client, connection) = h2::client::handshake(far).await.unwrap();
     tokio::spawn(async move {
