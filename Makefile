@@ -14,6 +14,7 @@ BOOTSTRAPPED := .venv/.bootstrapped
 READY := .venv/.ready
 NATIVE := .venv/.native
 INTEROP := .venv/interop/.ready
+H2SPEC := .venv/interop/bin/h2spec
 WHEELS := .venv/wheels
 WORKERS ?= 2
 SERVE_ARGS ?=
@@ -177,7 +178,7 @@ test-crate:
 	$(CARGO_ENV) cargo test $(CARGO_FLAGS) --no-default-features
 
 .PHONY: interop
-interop: $(READY) $(NATIVE) $(INTEROP)  ## install grpc-js into .venv/interop and call both transports by it (needs npm)
+interop: $(READY) $(NATIVE) $(INTEROP) $(if $(shell command -v go),$(H2SPEC))  ## install grpc-js (by npm) and h2spec (by go), and call by them
 	$(BIN)/python -m pytest tests/interop $(PYTEST_ARGS)
 
 # Once it is there, `make test` uses it too. Nothing of what npm installs is run while it is installed.
@@ -186,6 +187,10 @@ $(INTEROP): tests/interop/grpc_js/package.json tests/interop/grpc_js/package-loc
 	@mkdir -p $(@D) && cp $^ $(@D)
 	@npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error
 	@touch $@
+
+# The newest version that is one to Go.
+$(H2SPEC):
+	@GOBIN=$(abspath $(@D)) go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
 .PHONY: test-unit
 test-unit: $(READY)  ## the tests without sockets and files: unit, property and sim
