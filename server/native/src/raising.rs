@@ -4,6 +4,8 @@
 //! first few, and compute them in a batch of their own. With 64 calls in flight batches had 24 rows, of the 32 that two
 //! halves in turns would have.
 
+use std::pin::pin;
+
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
@@ -25,6 +27,8 @@ impl Raising {
             self.0.notified().await;
             // Its next turn comes after the sockets have been looked at, and those read that have more.
             yield_now().await;
+            // Of what came meanwhile it is told with that: what comes next has a look of its own.
+            pin!(self.0.notified()).enable();
             inbox.tell();
         }
     }
