@@ -70,7 +70,7 @@ CRATE := server/native/Cargo.toml server/native/Cargo.lock server/native/pyproje
 # what the environment holds besides, so that both can be made at once.
 $(NATIVE): $(BOOTSTRAPPED) $(CRATE)
 	@if ! command -v cargo >/dev/null; then \
-		echo "no cargo here: servers will run on grpcio, which carries about a fifteenth of the calls"; \
+		echo "no cargo here: servers will run on grpcio, which carries about a twentieth of the calls"; \
 	elif echo "building the native transport (once; a minute or more)" && $(call build_native,$(WHEELS)) >.venv/native.log 2>&1; then \
 		$(call install,.venv) --no-deps --reinstall $(WHEELS)/shoal_native-*.whl; \
 	else \
@@ -102,7 +102,7 @@ install-server: $(BOOTSTRAPPED)  ## make an environment with the server alone: P
 		$(call build_native,$(WHEELS)); \
 		$(call install,$(PREFIX)) --no-deps $(WHEELS)/shoal_native-*.whl; \
 	else \
-		echo "no cargo here: the server will run on grpcio, which carries about a fifteenth of the calls"; \
+		echo "no cargo here: the server will run on grpcio, which carries about a twentieth of the calls"; \
 	fi
 
 .PHONY: lock

@@ -14,7 +14,7 @@ from shoal_server.cli.failure import FAILED
 from shoal_server.cli.table import print_table
 from shoal_server.cli.version import version_of
 
-LOST: Final = "they carry about a fifteenth of the calls that they could, `make native` builds it where there is cargo"
+LOST: Final = "they carry about a twentieth of the calls that they could, `make native` builds it where there is cargo"
 
 _MODULES: Final = {
     "grpcio": "grpc",

@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 Kind = Literal["auto", "native", "grpcio"]
 Chosen = Literal["native", "grpcio"]
 
-LOST: Final = "it carries about a fifteenth of the calls that the native transport does"
+LOST: Final = "it carries about a twentieth of the calls that the native transport does"
 """What a server without the native transport lacks."""
 
 
