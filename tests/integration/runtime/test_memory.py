@@ -46,11 +46,14 @@ def test_a_closed_model_has_given_its_memory_back_though_somebody_still_knows_it
     loader = OrtLoader(1.0)
     before_mb = resident_mb()
     known: list[OrtModel] = []
+    taken_mb = 0.0
     for _ in range(LOADS):
-        empty_mb = resident_mb()  # each time: what tests before this one left may go meanwhile
+        empty_mb = resident_mb()
         known.append(loader.load(definition, 1, lambda: None))
-        assert resident_mb() - empty_mb > MODEL_MB / 2
+        taken_mb += resident_mb() - empty_mb
         known[-1].close()
+    # Of all loads together: what tests before this one left may go during one of them.
+    assert taken_mb > LOADS * MODEL_MB / 2
     assert resident_mb() - before_mb < KEPT_MB
 
 
