@@ -28,6 +28,10 @@ def test_the_core_keeps_its_promises_for_long(group: int, seed: int) -> None:
         simulate(drawn(seed + group * 2500 + offset))
 
 
+def test_a_later_part_that_is_run_as_the_whole_of_its_request_is_not_told_of_again() -> None:
+    simulate(drawn(9352))  # which found it
+
+
 def test_a_seed_always_plays_out_in_the_same_way() -> None:
     def course(seed: int) -> list[object]:
         requests = simulate(drawn(seed)).requests

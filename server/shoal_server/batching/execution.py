@@ -267,7 +267,9 @@ class BatchExecution:
             run.padded_cells = padded * length
             run.cpu_ns = cpu_ns
         if self.traced:
-            run.members = [ticket.trace for ticket in tickets if ticket.trace is not None]
+            # A later part that is run as the whole of its request was told of with the first.
+            told = {id(ticket.trace) for ticket in self.traced}
+            run.members = [one.trace for one in tickets if one.trace is not None and id(one.trace) in told]
         if self.has_parts:
             run.continued = sum([isinstance(ticket, Part) and ticket.number > 0 for ticket in tickets])
         self.report.runs.append(run)
