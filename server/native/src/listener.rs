@@ -77,7 +77,7 @@ impl Listener {
                             tokio::spawn(acceptor.run(bound));
                         }
                         let own = hub.clone();
-                        tokio::spawn(async move { own.raising.run(&server.inbox).await });
+                        tokio::spawn(async move { own.raising.run(|| server.inbox.tell()).await });
                         Distribution(hub).await;
                     });
                     runtime.shutdown_background();

@@ -9,8 +9,6 @@ use std::pin::pin;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
-use crate::inbox::Inbox;
-
 /// One for each I/O thread.
 #[derive(Default)]
 pub struct Raising(Notify);
@@ -21,15 +19,15 @@ impl Raising {
         self.0.notify_one();
     }
 
-    /// Tells Python, again and again. On the I/O thread.
-    pub async fn run(&self, inbox: &Inbox) {
+    /// Has Python told, again and again. On the I/O thread.
+    pub async fn run(&self, tell: impl Fn()) {
         loop {
             self.0.notified().await;
             // Its next turn comes after the sockets have been looked at, and those read that have more.
             yield_now().await;
             // Of what came meanwhile it is told with that: what comes next has a look of its own.
             pin!(self.0.notified()).enable();
-            inbox.tell();
+            tell();
         }
     }
 }
@@ -37,27 +35,29 @@ impl Raising {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inbox::{Event, Level};
     use std::future::poll_fn;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::Arc;
     use std::task::Poll;
-    use std::time::Instant;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
 
     #[tokio::test]
     async fn what_lies_in_a_socket_meanwhile_is_told_with_what_was_read_before() {
-        let (inbox, raising) = (Arc::new(Inbox::new().unwrap()), Arc::new(Raising::default()));
-        let (own_inbox, own) = (inbox.clone(), raising.clone());
-        let post_first = move || {
-            if own_inbox.post_all(&mut vec![Event::Log(Level::Error, String::new())]) {
-                own.is_due();
-            }
+        let raising = Arc::new(Raising::default());
+        let posted = Arc::new(AtomicUsize::new(0));
+        let told = Arc::new(AtomicUsize::new(0));
+        let (own, seen, heard) = (raising.clone(), posted.clone(), told.clone());
+        tokio::spawn(async move {
+            own.run(|| heard.store(seen.load(Ordering::Relaxed), Ordering::Relaxed))
+                .await;
+        });
+        let post = move || {
+            posted.fetch_add(1, Ordering::Relaxed);
+            raising.is_due();
         };
-        let (own_inbox, own) = (inbox.clone(), raising.clone());
-        tokio::spawn(async move { own.run(&own_inbox).await });
         let (mut near, mut far) = UnixStream::pair().unwrap();
-        let post_read = post_first.clone();
+        let post_read = post.clone();
         tokio::spawn(async move {
             near.read_exact(&mut [0]).await.unwrap();
             post_read();
@@ -66,15 +66,15 @@ mod tests {
             yield_now().await; // until both wait
         }
         far.write_all(b"x").await.unwrap();
-        post_first();
+        post();
         poll_fn(|context| {
             context.waker().wake_by_ref();
-            match inbox.is_signalled() {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
+            match told.load(Ordering::Relaxed) {
+                0 => Poll::Pending,
+                _ => Poll::Ready(()),
             }
         })
         .await;
-        assert_eq!(inbox.take(10, Instant::now()).len(), 2);
+        assert_eq!(told.load(Ordering::Relaxed), 2);
     }
 }
