@@ -41,9 +41,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     pub(super) fn forget(&mut self, place: usize, call: Call, status: u8) {
         // Where something still holds it open, the application hears that it is over.
-        if call.shared.leave() && call.is_known {
-            self.events.push(Event::Left(call.shared.clone()));
-        }
+        self.tell_left(&call);
         if let Some(deadline) = call.watched {
             self.deadlines.remove(&(deadline, place));
         }
