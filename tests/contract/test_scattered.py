@@ -1,6 +1,7 @@
 """What is promised of elements that lie where they came in: by the native crate's, and by the fake that tests use."""
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,6 +62,16 @@ def test_scattered_elements_are_copied_to_where_they_just_fit_in(make: Callable[
         elements.copy_to(bytes(len(RAW)))
     with pytest.raises(ValueError, match="not picked"):
         _ = elements[::2]
+
+
+def test_copying_scattered_elements_leaves_nothing_behind() -> None:
+    elements = native(RAW)
+    whole = np.empty(len(RAW), np.uint8)
+    elements.copy_to(whole)
+    before = sys.getallocatedblocks()
+    for _ in range(100):
+        elements.copy_to(whole)
+    assert sys.getallocatedblocks() - before < 100
 
 
 @pytest.mark.skipif(importlib.util.find_spec("shoal_native") is None, reason="the crate is not installed")

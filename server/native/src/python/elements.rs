@@ -57,10 +57,12 @@ impl Elements {
             return Err(PyValueError::new_err("there are more elements or fewer"));
         }
         let view = PyMemoryView::from(whole)?;
+        // PySlice::new of PyO3 0.30 keeps a reference to both ends for good.
+        let slice = py.get_type::<PySlice>();
         let (mut at, mut turn) = (0, 0);
         let parts = self.body.parts(self.range.clone());
         for part in parts.flat_map(|part| part.chunks(PIECE_BYTES)) {
-            let place = view.get_item(PySlice::new(py, at as isize, (at + part.len()) as isize, 1))?;
+            let place = view.get_item(slice.call1((at, at + part.len()))?)?;
             PyBuffer::get(&place)?.copy_from_slice(py, part)?;
             at += part.len();
             turn += part.len();
