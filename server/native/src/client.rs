@@ -9,11 +9,11 @@ use http::{HeaderMap, Method, Request};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::message;
+use crate::stream::Stream;
 
 /// Whom a client trusts and what it shows, in PEM; without a certificate it shows none.
 #[derive(Clone, Debug, Default)]
@@ -114,8 +114,8 @@ impl Target {
         let stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
         match &self.tls {
-            None => open(stream).await,
-            Some((connector, name)) => open(connector.connect(name.clone(), stream).await?).await,
+            None => open(Box::new(stream)).await,
+            Some((connector, name)) => open(Box::new(connector.connect(name.clone(), stream).await?)).await,
         }
     }
 
@@ -133,7 +133,7 @@ impl Target {
     }
 }
 
-async fn open<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S) -> io::Result<SendRequest<Bytes>> {
+async fn open(stream: Box<dyn Stream>) -> io::Result<SendRequest<Bytes>> {
     let (channel, connection) = h2::client::Builder::new()
         .initial_window_size(1 << 23)
         .initial_connection_window_size(1 << 26)

@@ -16,9 +16,10 @@ use crate::connection::{self, Connection};
 use crate::gathered::Gathered;
 use crate::hub::{ConnectionShared, Hub};
 use crate::server::{Phase, Place};
+use crate::stream::Stream;
 
 /// A stream as accepted.
-pub trait Arrival: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub trait Arrival: Stream + 'static {
     /// Ready once the peer has said something, or has gone.
     fn poll_heard(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
@@ -78,7 +79,7 @@ async fn answer<S>(
     tls: Option<Arc<ServerConfig>>,
 ) -> Option<Serving>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Stream + 'static,
 {
     let has_read = Arc::new(AtomicBool::new(false));
     let metered = Metered {
@@ -86,7 +87,7 @@ where
         has_read: has_read.clone(),
     };
     let Some(config) = tls else {
-        return open(metered, address, None, hub, place, has_read).await;
+        return open(Box::new(metered), address, None, hub, place, has_read).await;
     };
     let stream = TlsAcceptor::from(config).accept(metered).await.ok()?;
     let (_, session) = stream.get_ref();
@@ -97,20 +98,17 @@ where
         .peer_certificates()
         .and_then(|chain| chain.first())
         .map(|certificate| certificate.clone().into_owned());
-    open(stream, address, certificate, hub, place, has_read).await
+    open(Box::new(stream), address, certificate, hub, place, has_read).await
 }
 
-async fn open<S>(
-    stream: S,
+async fn open(
+    stream: Box<dyn Stream>,
     address: String,
     certificate: Option<CertificateDer<'static>>,
     hub: Arc<Hub>,
     place: Place,
     has_read: Arc<AtomicBool>,
-) -> Option<Serving>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+) -> Option<Serving> {
     let server = place.server.clone();
     let stream = Gathered::new(stream);
     let h2 = connection::builder(&server.limits)

@@ -33,5 +33,6 @@ mod signal;
 mod socket;
 mod statistics;
 mod status;
+mod stream;
 mod timeout;
 mod tls;
