@@ -1,7 +1,10 @@
 """Each setting as people meet it: its key, flag and variable, and what it takes."""
 
+import ast
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, get_args, get_origin
@@ -9,8 +12,9 @@ from typing import Final, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
+from shoal_server.config import settings
 from shoal_server.config.address import ADDRESS_FORM
-from shoal_server.config.settings import Form, Settings, Unit
+from shoal_server.config.settings import Form, Unit
 
 PREFIX: Final = "SHOAL_"
 
@@ -77,15 +81,36 @@ def _wanted(field: FieldInfo) -> str:
     return f"{'a whole number' if kind is int else 'a number'}{unit} {low}{high}"
 
 
-def _options(model: type[BaseModel], prefix: str = "") -> Iterator[Option]:
+def _sentences() -> Mapping[tuple[str, str], str]:
+    """Return the sentence below each setting, by class and name.
+
+    It is what pydantic's ``use_attribute_docstrings`` finds; but that reads and parses the file anew for each class,
+    which took a twelfth of a server's start.
+    """
+    try:
+        source = inspect.getsource(settings)
+    except OSError:  # some keep only what is compiled; then nothing is explained
+        return {}
+    found: dict[tuple[str, str], str] = {}
+    for table in (item for item in ast.parse(source).body if isinstance(item, ast.ClassDef)):
+        for setting, below in pairwise(table.body):
+            match setting, below:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(sentence))):
+                    found[table.name, name] = sentence
+    return found
+
+
+def _options(model: type[BaseModel], why: Mapping[tuple[str, str], str], prefix: str = "") -> Iterator[Option]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _options(field.annotation, f"{name}.")
+            yield from _options(field.annotation, why, f"{name}.")
         else:
-            yield Option(prefix + name, field.default, _wanted(field), field.description or "")
+            yield Option(prefix + name, field.default, _wanted(field), why.get((model.__name__, name), ""))
 
 
-OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({option.key: option for option in _options(Settings)})
+OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
+    {option.key: option for option in _options(settings.Settings, _sentences())}
+)
 """Every key, in the order of the file."""
 
 SECTIONS: Final = frozenset(option.section for option in OPTIONS.values()) - {""}

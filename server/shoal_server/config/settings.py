@@ -1,4 +1,4 @@
-"""All that can be set, with units, ranges, defaults and a sentence why: the tables of `shoal.toml`."""
+"""All that can be set, with units, ranges, defaults and below each a sentence why: the tables of `shoal.toml`."""
 
 import re
 from collections.abc import Callable
@@ -96,9 +96,7 @@ _Quotas = Annotated[_Names, AfterValidator(_checked(quota_of)), Unit("NAME LIMIT
 
 class _Section(BaseModel):
     # Strict: `slots = true` is a mistake and no 1. Text from variables and flags is parsed before it comes here.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class LimitSettings(_Section):
