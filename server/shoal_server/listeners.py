@@ -1,31 +1,28 @@
-"""Where a server listens: for everybody, for operators, for probes; each with routes and TLS of its own."""
+"""Where a server listens: for everybody, for operators, for probes; each with routes and TLS of its own.
+
+What reads certificates is imported where there are some, as cryptography takes a while.
+"""
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from shoal_server.clock import Clock
 from shoal_server.config import ConfigError, Settings, split_address
 from shoal_server.errors import CannotListen
 from shoal_server.events import Event, Observer
 from shoal_server.mailbox import Mailbox
-from shoal_server.security import (
-    AdminPolicy,
-    Material,
-    Renewer,
-    TlsFiles,
-    UnusableMaterial,
-    guarded,
-    is_admin,
-    read_material,
-    well_formed,
-    without_admin,
-)
+from shoal_server.security.guard import guarded, without_admin
+from shoal_server.security.material import Material, TlsFiles, UnusableMaterial
+from shoal_server.security.policy import AdminPolicy, is_admin, well_formed
 from shoal_server.transport.choice import Chosen, open_transport
-from shoal_server.transport.grpcio import GrpcioOptions
-from shoal_server.transport.port import MethodStatistics, Routes, Status, TlsMaterial, TlsRefused
+from shoal_server.transport.port import ListenerOptions, MethodStatistics, Routes, Status, TlsMaterial, TlsRefused
+
+if TYPE_CHECKING:
+    from shoal_server.security.renewer import Renewer
 
 _log: Final = logging.getLogger("shoal")
 
@@ -44,7 +41,7 @@ class Place:
 
     key: str
     about: str
-    options: GrpcioOptions
+    options: ListenerOptions
     routes: Routes
     tls: TlsMaterial | None
 
@@ -88,8 +85,13 @@ class Listeners:
         self._addresses: list[str] = []
         self._renewer: Renewer | None = None
         if files is not None and material is not None:
-            renew = [one.renew for one, place in zip(self._transports, self._places, strict=True) if place.tls]
-            self._renewer = Renewer(files, material, renew, clock, lambda event: mailbox.post(observer.observe, event))
+            self._renewer = self._renewing(files, material, clock, partial(mailbox.post, observer.observe))
+
+    def _renewing(self, files: TlsFiles, material: Material, clock: Clock, tell: Callable[[Event], None]) -> "Renewer":
+        from shoal_server.security.renewer import Renewer  # noqa: PLC0415 - see the module
+
+        renew = [one.renew for one, place in zip(self._transports, self._places, strict=True) if place.tls]
+        return Renewer(files, material, renew, clock, tell)
 
     async def start(self) -> str:
         """Bind and serve all of them; return the address of the one for everybody, as bound.
@@ -200,7 +202,7 @@ def places(
 ) -> tuple[Place, ...]:
     """Return the listeners, the one for everybody first, then operators', then probes'."""
     policy = AdminPolicy(bool(tls and tls.client_ca), frozenset(map(_spelled, settings.admin.identities)))
-    options = GrpcioOptions(
+    options = ListenerOptions(
         settings.address,
         settings.limits.max_message_bytes,
         settings.limits.max_metadata_bytes,
@@ -243,6 +245,8 @@ def _spelled(identity: str) -> str:
 
 
 def _read(files: TlsFiles, now_epoch_s: float) -> Material:
+    from shoal_server.security.certificates import read_material  # noqa: PLC0415 - see the module
+
     try:
         return read_material(files, now_epoch_s)
     except UnusableMaterial as problem:

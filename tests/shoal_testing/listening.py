@@ -17,9 +17,8 @@ import uvloop
 from shoal_server.clock import MonotonicClock
 from shoal_server.mailbox import Mailbox
 from shoal_server.transport.choice import open_transport
-from shoal_server.transport.grpcio import GrpcioOptions
 from shoal_server.transport.headers import header_finder
-from shoal_server.transport.port import Call, Routes, Status, Stream, TlsMaterial, Transport
+from shoal_server.transport.port import Call, ListenerOptions, Routes, Status, Stream, TlsMaterial, Transport
 
 WAIT_S: Final = 10.0
 PATH: Final = "/test.Contract/"
@@ -210,7 +209,7 @@ def listening(
                 limits = adapter.NativeOptions(address, MESSAGE_BYTES, METADATA_BYTES, max_calls, **native)
                 transport: Transport = adapter.NativeTransport(limits, routes, clock, tls)
             else:
-                options = GrpcioOptions(address, MESSAGE_BYTES, METADATA_BYTES, max_calls)
+                options = ListenerOptions(address, MESSAGE_BYTES, METADATA_BYTES, max_calls)
                 chosen: Any = kind
                 transport = open_transport(chosen, options, routes, clock, Mailbox(loop), max_bytes=1 << 28, tls=tls)
             try:

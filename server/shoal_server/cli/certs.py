@@ -9,9 +9,10 @@ import typer
 
 from shoal_server.cli.failure import MISUSED, Failure
 from shoal_server.clock import MonotonicClock
+from shoal_server.security.certificates import certificates_of
 from shoal_server.security.description import described
 from shoal_server.security.development import LOCAL_HOSTS, development_files, spiffe_of
-from shoal_server.security.material import UnusableMaterial, certificates_of
+from shoal_server.security.material import UnusableMaterial
 
 ADMIN: Final = "admin"
 _CLIENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)

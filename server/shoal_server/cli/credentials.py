@@ -9,8 +9,6 @@ from shoal_server.cli.failure import MISUSED, Failure
 from shoal_server.cli.tls_flags import TlsFlags
 from shoal_server.clock import MonotonicClock
 from shoal_server.config.settings import ClientSettings
-from shoal_server.security import TlsFiles, UnusableMaterial, read_material
-from shoal_server.security.material import certificates_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,10 @@ class Credentials:
         Raises:
             Failure: a file cannot be read, holds something else, does not fit the others, or has expired.
         """
+        # Here, as most commands call without TLS, and cryptography takes a while to import.
+        from shoal_server.security.certificates import certificates_in, read_material  # noqa: PLC0415 - see above
+        from shoal_server.security.material import TlsFiles, UnusableMaterial  # noqa: PLC0415
+
         try:
             ca = certificates_in(self.ca) if self.ca is not None else None
             if self.certificate is None or self.key is None:

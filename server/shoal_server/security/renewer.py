@@ -7,7 +7,8 @@ from typing import Final
 
 from shoal_server.clock import Clock
 from shoal_server.events import CertificateExpiring, CertificateRefused, CertificateRenewed, Event
-from shoal_server.security.material import Material, TlsFiles, UnusableMaterial, checked, read
+from shoal_server.security.certificates import checked
+from shoal_server.security.material import Material, TlsFiles, UnusableMaterial, read
 from shoal_server.security.renewal import Renewal
 from shoal_server.security.validity import ExpiryWatch
 from shoal_server.transport.port import TlsMaterial, TlsRefused

@@ -6,12 +6,10 @@ from pathlib import Path
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.ports import Source
 from shoal_server.sources.folder import FolderSource
-from shoal_server.sources.model_toml import OPTIONS_FILE
 from shoal_server.sources.naming import is_hidden, version_number
-from shoal_server.sources.settings import NO_SETTINGS, Settings
+from shoal_server.sources.settings import CONFIG_FILE, NO_SETTINGS, OPTIONS_FILE, Settings
 from shoal_server.sources.single import SingleSource
 from shoal_server.sources.tree import because
-from shoal_server.sources.triton_config import CONFIG_FILE
 from shoal_server.sources.versions import MODEL_FILE
 
 

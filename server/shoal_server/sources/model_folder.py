@@ -1,13 +1,14 @@
-"""One model's folder, read into its definition."""
+"""One model's folder, read into its definition.
+
+Each reader of a configuration is imported by the first model that has one: many a server has none.
+"""
 
 from pathlib import Path
 
 from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import ModelDefinition
-from shoal_server.sources.model_toml import OPTIONS_FILE, apply_options
-from shoal_server.sources.settings import Settings
+from shoal_server.sources.settings import CONFIG_FILE, OPTIONS_FILE, Settings
 from shoal_server.sources.tree import Tree
-from shoal_server.sources.triton_config import CONFIG_FILE, read_config
 from shoal_server.sources.versions import Versions, find_versions
 
 
@@ -31,8 +32,12 @@ def read_settings(tree: Tree, folder: Path, model: str, defaults: Settings) -> S
     settings = defaults
     names = tree.names(folder)
     if CONFIG_FILE in names:
+        from shoal_server.sources.triton_config import read_config  # noqa: PLC0415 - see the module
+
         settings = read_config(tree, folder, model, defaults)
     if OPTIONS_FILE in names:
+        from shoal_server.sources.model_toml import apply_options  # noqa: PLC0415 - see the module
+
         settings = apply_options(tree, folder, settings)
     return settings
 

@@ -22,11 +22,9 @@ from shoal_server.options import (
 )
 from shoal_server.sources.lengths_toml import NAMED, LengthsTable, length_options
 from shoal_server.sources.naming import nearest, printable
-from shoal_server.sources.settings import Settings
+from shoal_server.sources.settings import OPTIONS_FILE, Settings
 from shoal_server.sources.toml_table import Rows, Table
 from shoal_server.sources.tree import Tree
-
-OPTIONS_FILE: Final = "model.toml"
 
 _LIMIT_BYTES: Final = 1 << 20
 _MOST_COMPLAINTS: Final = 5

@@ -7,6 +7,11 @@ from shoal_server.lifecycle.definition import DeclaredTensor, VersionPolicy, War
 from shoal_server.options import AnswerOptions, BatchingOptions, RuntimeOptions
 from shoal_server.sources.versions import MODEL_FILE
 
+CONFIG_FILE: Final = "config.pbtxt"
+"""What Triton asks of a model, in its folder."""
+OPTIONS_FILE: Final = "model.toml"
+"""What is asked of a model in our own words, in its folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

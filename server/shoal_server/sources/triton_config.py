@@ -15,15 +15,13 @@ from shoal_server.errors import LoadFailed
 from shoal_server.lifecycle.definition import VersionPolicy
 from shoal_server.options import MOST_PRIORITY_LEVELS, BatchingMode, BatchingOptions, RuntimeOptions, halfway
 from shoal_server.sources.naming import file_name_fault
-from shoal_server.sources.settings import NO_SETTINGS, Settings
+from shoal_server.sources.settings import CONFIG_FILE, NO_SETTINGS, Settings
 from shoal_server.sources.tree import Tree
 from shoal_server.sources.triton_fields import THREADS_KEY, remarks_on
 from shoal_server.sources.triton_tensors import declared_inputs, declared_outputs
 from shoal_server.sources.triton_text import TritonText, parse
 from shoal_server.sources.triton_warmup import warmups_of
 from shoal_server.sources.versions import MODEL_FILE
-
-CONFIG_FILE: Final = "config.pbtxt"
 
 _LIMIT_BYTES: Final = 1 << 20
 _MICROSECOND_S: Final = 1e-6

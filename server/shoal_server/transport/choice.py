@@ -6,8 +6,7 @@ from typing import Final, Literal
 
 from shoal_server.clock import Clock
 from shoal_server.mailbox import Mailbox
-from shoal_server.transport.grpcio import GrpcioOptions, GrpcioTransport
-from shoal_server.transport.port import Routes, TlsMaterial, Transport
+from shoal_server.transport.port import ListenerOptions, Routes, TlsMaterial, Transport
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def chosen(kind: Kind) -> Chosen:
 
 def open_transport(  # noqa: PLR0913 - what a listener is made of
     kind: Chosen,
-    options: GrpcioOptions,
+    options: ListenerOptions,
     routes: Routes,
     clock: Clock,
     mailbox: Mailbox,
@@ -60,6 +59,9 @@ def open_transport(  # noqa: PLR0913 - what a listener is made of
 ) -> Transport:
     """Return a listener of that kind; ``max_bytes`` bounds the messages that the native one holds in memory."""
     if kind == "grpcio":
+        # Here, as a server on the native transport has no use for grpc, which takes a while to import.
+        from shoal_server.transport.grpcio import GrpcioTransport  # noqa: PLC0415 - see above
+
         return GrpcioTransport(options, routes, clock, mailbox, tls)
     # Here, because it can be imported only where the crate is installed.
     native = import_module("shoal_server.transport.native")

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -22,7 +21,15 @@ from shoal_server.transport.grpcio_calls import Context, GrpcioCall, GrpcioStrea
 from shoal_server.transport.grpcio_tls import RenewableCredentials
 from shoal_server.transport.leaving import status_of_leaving
 from shoal_server.transport.meter import OTHER, Meter
-from shoal_server.transport.port import Call, MethodStatistics, Routes, Status, Stream, TlsMaterial
+from shoal_server.transport.port import (
+    Call,
+    ListenerOptions,
+    MethodStatistics,
+    Routes,
+    Status,
+    Stream,
+    TlsMaterial,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -35,29 +42,11 @@ _AGE_JITTER: Final = 1.1  # gRPC ends a connection at its age plus or minus a te
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcioOptions:
-    """Where to listen, as HOST:PORT (port 0: any free one), and the outer fuses of the transport.
-
-    ``max_message_bytes`` bounds a request's message and ``max_metadata_bytes`` its headers. ``max_calls`` bounds the
-    calls under way at once: beyond it grpc itself refuses with RESOURCE_EXHAUSTED, so it lies above what admission
-    lets in. With TLS a connection takes no new calls once it is ``max_connection_age_s`` old (0: never that), and what
-    is under way on it has ``connection_grace_s`` more.
-    """
-
-    address: str
-    max_message_bytes: int
-    max_metadata_bytes: int
-    max_calls: int
-    max_connection_age_s: float = 0.0
-    connection_grace_s: float = 30.0
-
-
 class GrpcioTransport:
     """One listener, without TLS where there is no ``tls``. Made, started and stopped on one loop."""
 
     def __init__(
-        self, options: GrpcioOptions, routes: Routes, clock: Clock, mailbox: Mailbox, tls: TlsMaterial | None = None
+        self, options: ListenerOptions, routes: Routes, clock: Clock, mailbox: Mailbox, tls: TlsMaterial | None = None
     ) -> None:
         self._options = options
         self._clock = clock
@@ -238,7 +227,7 @@ class _News(logging.Filter):
         return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
-def _ages(options: GrpcioOptions) -> tuple[tuple[str, int], ...]:
+def _ages(options: ListenerOptions) -> tuple[tuple[str, int], ...]:
     if not options.max_connection_age_s:
         return ()
     return (

@@ -16,7 +16,6 @@ import shoal_native
 from shoal_server.clock import Clock
 from shoal_server.histogram import SECONDS, Buckets
 from shoal_server.transport.native_stream import NativeStream
-from shoal_server.transport.peer_certificate import identity_of_der
 from shoal_server.transport.port import Call, MethodStatistics, Peer, Routes, Status, Stream, TlsMaterial, TlsRefused
 
 _log = logging.getLogger(__name__)
@@ -100,7 +99,7 @@ class NativeTransport:
             methods,
             SECONDS,
             clock.monotonic(),
-            _peer,
+            _peers(tls),
             NativeStream,
             {
                 "message_bytes": options.max_message_bytes,
@@ -258,6 +257,11 @@ class NativeTransport:
             stream.task = None  # it holds the stream by what it raised, and would until the garbage collector runs
 
 
-def _peer(address: str, certificate: bytes | None) -> Peer:
-    """Return the peer of a connection; ``certificate`` is the caller's, verified, in DER."""
-    return Peer(address, identity_of_der(certificate) if certificate else "")
+def _peers(tls: TlsMaterial | None) -> Callable[[str, bytes | None], Peer]:
+    """Return what makes a connection's peer of the address and, where there is one, the verified certificate in DER."""
+    if tls is None:
+        return lambda address, _: Peer(address)
+    # Here, as cryptography takes a while to import, and without TLS nobody has a certificate.
+    from shoal_server.transport.peer_certificate import identity_of_der  # noqa: PLC0415 - see above
+
+    return lambda address, certificate: Peer(address, identity_of_der(certificate) if certificate else "")

@@ -206,6 +206,24 @@ class Routes:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ListenerOptions:
+    """Where to listen, as HOST:PORT (port 0: any free one), and the outer fuses of a transport.
+
+    ``max_message_bytes`` bounds a request's message and ``max_metadata_bytes`` its headers. ``max_calls`` bounds the
+    calls under way at once: beyond it a transport itself refuses with RESOURCE_EXHAUSTED, so it lies above what
+    admission lets in. With TLS a connection takes no new calls once it is ``max_connection_age_s`` old (0: never that),
+    and what is under way on it has ``connection_grace_s`` more.
+    """
+
+    address: str
+    max_message_bytes: int
+    max_metadata_bytes: int
+    max_calls: int
+    max_connection_age_s: float = 0.0
+    connection_grace_s: float = 30.0
+
+
 class TlsRefused(ValueError):
     """A transport cannot use this certificate, key or CA; ``str()`` says why."""
 

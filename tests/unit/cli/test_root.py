@@ -122,13 +122,28 @@ def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("shoal ")
 
 
-def test_help_and_version_wait_for_no_slow_import() -> None:
+@pytest.mark.parametrize(
+    ("what", "without"),
+    [
+        (
+            "from shoal_server.cli.root import run; run(['--help']); run(['version'])",
+            {"grpc", "numpy", "onnxruntime", "google.protobuf", "uvloop", "shoal_server.config"},
+        ),
+        (
+            "import shoal_server.cli.serve",
+            {"grpc", "cryptography", "rich", "opentelemetry", "prometheus_client", "shoal_server.sources.model_toml"},
+        ),
+        ("import shoal_server.cli.health", {"cryptography", "rich", "numpy", "shoal_server.events"}),
+        ("import shoal_server.cli.models", {"cryptography", "rich", "numpy", "shoal_server.events"}),
+        ("import shoal_server.cli.certs", {"grpc", "numpy", "shoal_server.config"}),
+    ],
+    ids=["help", "serve", "health", "models", "certs"],
+)
+def test_commands_wait_for_no_slow_import_that_they_may_do_without(what: str, without: set[str]) -> None:
     script = (
         f"import sys; sys.path[:0] = {ROOTS!r}\n"
-        "from shoal_server.cli.root import run\n"
-        "run(['--help']); run(['version'])\n"
-        "heavy = {'grpc', 'numpy', 'onnxruntime', 'google.protobuf', 'uvloop', 'shoal_server.config'}\n"
-        "slow = heavy & set(sys.modules)\n"
+        f"{what}\n"
+        f"slow = {without!r} & set(sys.modules)\n"
         "sys.exit(f'imported {slow}' if slow else 0)\n"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, text=True)  # noqa: S603

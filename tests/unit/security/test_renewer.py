@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from shoal_server.events import CertificateExpiring, CertificateRefused, CertificateRenewed, Event
-from shoal_server.security.material import MOST_BYTES, TlsFiles, UnusableMaterial, read_material
+from shoal_server.security.certificates import read_material
+from shoal_server.security.material import MOST_BYTES, TlsFiles, UnusableMaterial
 from shoal_server.security.renewer import Renewer
 from shoal_server.transport.port import TlsMaterial, TlsRefused
 from shoal_testing.certificates import LOCAL, Authority, Pair

@@ -7,7 +7,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from shoal_server.security.material import Contents, Material, TlsFiles, UnusableMaterial, checked
+from shoal_server.security.certificates import checked
+from shoal_server.security.material import Contents, Material, TlsFiles, UnusableMaterial
 from shoal_server.transport.port import TlsMaterial
 from shoal_testing.certificates import LOCAL, Authority
 
