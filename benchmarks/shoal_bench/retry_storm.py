@@ -45,6 +45,8 @@ _CALLERS: Final = 64
 _HALF: Final = 0.5
 _TIMES: Final = 3.0
 _DEADLINE_S: Final = 1.0
+_ASKED_PER_S: Final = 200
+"""Calls that ask for the capacity, for each second of a load: 600 of them where loads last for 3 s."""
 _PATIENCE_S: Final = 60.0
 """Of those who ask for the capacity: none of them is to be refused, however slow the machine is."""
 _BACK_WITHIN_S: Final = 1.0
@@ -116,7 +118,9 @@ class Bench:
 
     async def round(self, seed: int) -> dict[str, Storm]:
         """Put the loads on the server by each client in turn."""
-        capacity = (await closed_loop(self._patient, 600, _CALLERS)).rate
+        capacity = (
+            await closed_loop(self._patient, max(2 * _CALLERS, round(_ASKED_PER_S * self._seconds)), _CALLERS)
+        ).rate
         return {name: await self._storm(call, capacity, seed) for name, call in self._calls.items()}
 
     async def _storm(self, call: Call, capacity: float, seed: int) -> Storm:

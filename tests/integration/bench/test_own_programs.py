@@ -52,7 +52,7 @@ def test_an_overload_is_measured_from_its_capacity_to_its_end(
 def test_callers_with_certificates_of_their_own_are_measured_side_by_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = recorded(fairness.main, ["--rounds", "1", "--seconds", "0.5"], tmp_path / "a.json", monkeypatch)
+    found = recorded(fairness.main, ["--rounds", "1", "--seconds", "0.25"], tmp_path / "a.json", monkeypatch)
     figures = found["figures"]
     assert set(figures["quiet"]) == {"alone", "its share", "a flood"}  # type: ignore[index]
     assert set(figures["priorities"]["by_model"]) <= {f"priority {level}" for level in (1, 2, 3)}  # type: ignore[index]
