@@ -103,13 +103,14 @@ def test_a_process_whose_wall_clock_jumps_fires_no_timer_early_and_keeps_its_cer
         given_up = caller.begin(endless, timeout_s=None)
         assert infers(caller) == "OK"  # of one connection, in order: the other is inside
         clock.move(jump_s)
+        # What is seen of it comes after three looks, a second apart; meanwhile timers run.
+        authority.issue(*LOCAL, begins=begins, ends=ends).write(tmp_path, "server")
         late_s = monotonic()
         late = caller.begin(request_of("endless", x=ROW, turns=FOR_EVER).SerializeToString(), timeout_s=1)
         assert late.outcome().status == "DEADLINE_EXCEEDED"
         assert 1 <= monotonic() - late_s < 1 + SOON_S
         assert given_up.outcome().status not in ("OK", "DEADLINE_EXCEEDED", "UNAVAILABLE")
         assert 2 <= monotonic() - began_s < 2 + SOON_S
-        authority.issue(*LOCAL, begins=begins, ends=ends).write(tmp_path, "server")
         server.wait_for_error("the certificate in use is kept")
         assert infers(caller) == "OK"
         with Caller(address, trusted) as newcomer:

@@ -9,6 +9,7 @@ from time import monotonic
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from shoal_server.security import renewer
 from shoal_testing.certificates import LOCAL, Authority
 from shoal_testing.rotation import Rotation
 from shoal_testing.triton import eventually
@@ -20,7 +21,8 @@ BUSY_S = 3.0  # what a busy machine takes for a handshake and a call
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[TrustedServer]:
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrustedServer]:
+    monkeypatch.setattr(renewer, "LOOK_EVERY_S", 0.2)  # in place of a second, as each waits for several looks
     with trusted_server(tmp_path, max_connection_age_s=AGE_S) as server:
         yield server
 
