@@ -39,6 +39,8 @@ def serving(folder: Path, *flags: str) -> Iterator[tuple[ServerProcess, str]]:
 
 
 def turn_for_ever(caller: Caller) -> Pending:
+    # Calls that a client has before it is connected go in any order.
+    assert caller.infer(request_of("pair", x=ROW)).status == "OK"
     request = request_of("endless", x=ROW, turns=np.array(FOR_EVER, np.int64))
     return caller.begin(request.SerializeToString(), timeout_s=30)
 
