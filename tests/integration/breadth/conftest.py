@@ -1,31 +1,19 @@
 """What the tests of breadth share: the cases of the ONNX project, and figures told whether they pass or not."""
 
 import logging
-import pickle
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from shoal_testing.built_once import built_once
 from shoal_testing.onnx_cases import OnnxCase, operator_cases, stored_cases
-from shoal_testing.patience import wait_up_to
 
 Tell = Callable[[str], None]
 
 
 @pytest.fixture(scope="session")
-def onnx_cases(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[OnnxCase, ...]:
-    """All cases; to collect them takes some 15 s, as the ONNX project computes what it expects of them."""
-    wait_up_to(120)
-
-    def collect(folder: Path) -> None:
-        with (folder / "cases").open("wb") as file:
-            pickle.dump((*operator_cases(), *stored_cases()), file)
-
-    with (built_once(tmp_path_factory, worker_id, "onnx_cases", collect) / "cases").open("rb") as file:
-        cases: tuple[OnnxCase, ...] = pickle.load(file)  # noqa: S301 - this run wrote it
-    return cases
+def onnx_cases() -> tuple[OnnxCase, ...]:
+    """All cases."""
+    return (*operator_cases(), *stored_cases())
 
 
 @pytest.fixture
