@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from onnxruntime import __version__
 
@@ -46,31 +46,35 @@ _TURNING: Final = re.compile(
 )
 
 
-def fragile_operator(path: Path) -> str | None:
-    """Return an operator of a model on which an empty input would end the process; None if it has none of them.
+class Operators(NamedTuple):
+    """What is to be known of a model's operators.
 
-    Nor has one that we know of what is no ONNX message: a model in ONNX Runtime's own format, say, or a file that has
-    gone. Weights are not looked at, not even read.
+    ``fragile`` is one on which an empty input would end the process, None if the model has none of them. ``turning``
+    says whether the values of inputs may decide for how long the model runs.
     """
+
+    fragile: str | None
+    turning: bool
+
+
+def operators(path: Path) -> Operators:
+    """Look through a model's nodes.
+
+    Of what is no ONNX message, a model in ONNX Runtime's own format, say, or a file that has gone, no operator is known
+    to be fragile, and it may turn. Weights are not looked at, not even read.
+    """
+    fragile: re.Match[bytes] | None = None
+    turning = False
     try:
         with path.open("rb", buffering=0) as file:
             pieces = Pieces(file)
-            spans = _spans(pieces, os.fstat(file.fileno()).st_size)
-            found = next(filter(None, (_FRAGILE.search(pieces.between(*span)) for span in spans)), None)
+            for start, end in _spans(pieces, os.fstat(file.fileno()).st_size):
+                node = pieces.between(start, end)
+                fragile = fragile or _FRAGILE.search(node)
+                turning = turning or _TURNING.search(node) is not None
     except (OSError, ValueError):
-        return None
-    return found.lastgroup if found else None
-
-
-def turns(path: Path) -> bool:
-    """Whether the values of inputs may decide for how long a model runs; so it may where it cannot be read."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            pieces = Pieces(file)
-            spans = _spans(pieces, os.fstat(file.fileno()).st_size)
-            return any(_TURNING.search(pieces.between(*span)) for span in spans)
-    except (OSError, ValueError):
-        return True
+        turning = True
+    return Operators(fragile.lastgroup if fragile else None, turning)
 
 
 def _spans(model: Pieces, size_bytes: int) -> Iterator[tuple[int, int]]:

@@ -34,7 +34,7 @@ def snapshot(path: Path, version: int) -> Snapshot:
 
 def _look(path: Path, version: int) -> Iterator[tuple[str, int, int, int]]:
     # The model file may lie in a folder of its name: 1/model.onnx/model.onnx.
-    folder = next((parent for parent in list(path.parents)[:2] if parent.name == str(version)), None)
+    folder = next((parent for parent in (path.parent, path.parent.parent) if parent.name == str(version)), None)
     related: Iterator[str]
     if folder is None:
         related = (entry.path for entry in _entries(path.parent) if entry.name.startswith(path.stem))

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from shoal_server.errors import LoadFailed
 from shoal_server.runtime.element_types import element_types
 from shoal_server.runtime.failures import load_reason
-from shoal_server.runtime.fragile_operators import fragile_operator
+from shoal_server.runtime.fragile_operators import operators
 from shoal_server.runtime.model_files import unread
 from shoal_server.runtime.model_tensors import ModelTensor, NodeArg, read_input, read_output
 from shoal_server.runtime.onnx_file import without_zipmaps
@@ -30,11 +30,11 @@ def open_session(path: Path, threads: int) -> OrtSession:
         LoadFailed: ONNX Runtime does not take it, or it has inputs or outputs that the protocol cannot carry.
     """
     session = _create(path, threads)
-    fragile = fragile_operator(path)
+    found = operators(path)
     inputs = [*map(read_input, session.get_inputs()), *_overridable(session)]
     given = session.get_outputs()
     if not any(output.type.startswith("seq(map(") for output in given):
-        return OrtSession(session, inputs, [read_output(output, output.name) for output in given], fragile)
+        return OrtSession(session, inputs, [read_output(output, output.name) for output in given], found)
     names = [output.name for output in given]
     del session, given  # what describes a session keeps it in memory
     try:
@@ -45,11 +45,11 @@ def open_session(path: Path, threads: int) -> OrtSession:
         raise LoadFailed(f"its ZipMap nodes cannot be taken out: {error}") from error
     with _as_file(unzipped.parts) as rewritten:
         session = _create(rewritten, threads, external_data=path.parent)
-    found = {output.name: output for output in session.get_outputs()}
+    made = {output.name: output for output in session.get_outputs()}
     outputs = [
-        read_output(found[unzipped.sources.get(name, name)], name, unzipped.labels.get(name, ())) for name in names
+        read_output(made[unzipped.sources.get(name, name)], name, unzipped.labels.get(name, ())) for name in names
     ]
-    return OrtSession(session, inputs, outputs, fragile)
+    return OrtSession(session, inputs, outputs, found)
 
 
 def _create(path: Path, threads: int, external_data: Path | None = None) -> ort.InferenceSession:

@@ -7,7 +7,6 @@ from pathlib import Path
 from shoal_server.lifecycle.ports import FileDigest, RunControl, Tuning
 from shoal_server.runtime import heap
 from shoal_server.runtime.batch_probe import Finding
-from shoal_server.runtime.fragile_operators import turns
 from shoal_server.runtime.model_files import Snapshot, snapshot
 from shoal_server.runtime.ort_session import OrtSession
 from shoal_server.tensors.batch import Array
@@ -57,7 +56,7 @@ class OrtModel:
         self.files = files
         self.timings = tuple(timings)
         self.invariance = invariance
-        self.steady = not turns(origin.path)
+        self.steady = not session.operators.turning
         self._session = session
         self._origin = origin
 

@@ -7,6 +7,7 @@ import onnxruntime as ort
 from shoal_server.errors import ExecutionFailed, LoadFailed
 from shoal_server.lifecycle.ports import RunControl
 from shoal_server.runtime.failures import execution_failure
+from shoal_server.runtime.fragile_operators import Operators
 from shoal_server.runtime.model_tensors import ModelTensor
 from shoal_server.runtime.values import from_value, to_value
 from shoal_server.tensors.batch import Array
@@ -39,9 +40,9 @@ class OrtSession:
         session: ort.InferenceSession,
         inputs: Sequence[ModelTensor],
         outputs: Sequence[ModelTensor],
-        fragile_operator: str | None,
+        operators: Operators,
     ) -> None:
-        """Take over an ``onnxruntime.InferenceSession``; with a ``fragile_operator`` it is given no empty tensor.
+        """Take over an ``onnxruntime.InferenceSession``; with a fragile operator it is given no empty tensor.
 
         Raises:
             LoadFailed: inputs and outputs are such that ONNX Runtime takes the ones in no form that gives the others.
@@ -50,7 +51,7 @@ class OrtSession:
         self.outputs = tuple(outputs)
         self._session = session
         self._run = getattr(session, "_sess", session).run
-        self._fragile_operator = fragile_operator
+        self.operators = operators
         self._input_names = [tensor.source for tensor in inputs]
         self._input_numbers = [tensor.onnx_number for tensor in inputs]
         self._output_names = [tensor.source for tensor in outputs]
@@ -68,7 +69,7 @@ class OrtSession:
 
     def described(self, inputs: Sequence[ModelTensor], outputs: Sequence[ModelTensor]) -> "OrtSession":
         """Return the same session with its inputs and outputs described otherwise."""
-        return OrtSession(self._session, inputs, outputs, self._fragile_operator)
+        return OrtSession(self._session, inputs, outputs, self.operators)
 
     def run(self, inputs: Sequence[Array | None], control: RunControl | None) -> list[Array]:
         """Return one array per output, as ``outputs`` describe them; None leaves out an optional input.
@@ -89,7 +90,7 @@ class OrtSession:
                     for array, tensor in zip(inputs, self.inputs, strict=True)
                 ]
             feed = {name: array for name, array in zip(self._input_names, inputs, strict=True) if array is not None}
-            if self._fragile_operator is not None:
+            if self.operators.fragile is not None:
                 self._require_elements(feed)
             arrays: list[Array]
             if self._relabels_inputs or self._relabels_outputs:
@@ -111,7 +112,7 @@ class OrtSession:
         for name, array in feed.items():
             if not array.size:
                 raise ExecutionFailed(
-                    f"input '{name}' of shape {list(array.shape)} has no elements, which {self._fragile_operator} "
+                    f"input '{name}' of shape {list(array.shape)} has no elements, which {self.operators.fragile} "
                     "does not survive",
                     caller_at_fault=True,
                 )

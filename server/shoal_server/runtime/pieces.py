@@ -27,5 +27,7 @@ class Pieces:
 
     def between(self, start: int, end: int) -> bytes:
         """Return what lies between two positions, or as much of it as there is."""
+        if self._start <= start and end <= self._start + len(self._piece):
+            return self._piece[start - self._start : end - self._start]
         self._file.seek(start)
         return self._file.read(end - start) or b""
