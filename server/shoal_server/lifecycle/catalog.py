@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final, Generic
 
 from shoal_server.errors import NotFound, Unavailable
@@ -79,7 +78,7 @@ class Catalog(Generic[G]):
 
     def __post_init__(self) -> None:
         answering = {name: slot for name, entry in self.models.items() if (slot := entry.answering) is not None}
-        object.__setattr__(self, "_answering", MappingProxyType(answering))
+        object.__setattr__(self, "_answering", answering)
 
     def resolve(self, model: str, version: str) -> VersionSlot[G]:
         """Return the version of that number or label, or for an empty ``version`` the one that answers.
@@ -114,7 +113,7 @@ class Catalog(Generic[G]):
         # Made without a look at the other models: a thousand of them, each put several times, would take seconds.
         catalog: Catalog[G] = Catalog()
         object.__setattr__(catalog, "models", {**self.models, name: entry})
-        object.__setattr__(catalog, "_answering", MappingProxyType(answering))
+        object.__setattr__(catalog, "_answering", answering)
         return catalog
 
     def slots(self) -> Iterator[VersionSlot[G]]:
