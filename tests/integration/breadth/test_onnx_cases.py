@@ -1,7 +1,7 @@
 """Every case of the ONNX project: the server answers what ONNX Runtime alone answers, byte by byte."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 from typing import NamedTuple
 
@@ -25,8 +25,11 @@ pytestmark = pytest.mark.timeout(_LIMIT_S)
 
 
 class Served(NamedTuple):
+    """A server, and ONNX Runtime alone with each of its models, or why it does not load it."""
+
     running: RunningServer
     cases: tuple[OnnxCase, ...]
+    bare: Mapping[str, BareModel | Refused]
     ready_s: float
 
 
@@ -38,7 +41,15 @@ def served(onnx_cases: tuple[OnnxCase, ...], tmp_path_factory: pytest.TempPathFa
         save(folder, case.name, case.model)
     began_s = monotonic()
     with running_server(folder, ready_s=_LIMIT_S, runtime=_BARELY_TUNED) as running:
-        yield Served(running, onnx_cases, monotonic() - began_s)
+        ready_s = monotonic() - began_s
+        yield Served(running, onnx_cases, {case.name: _bare(case) for case in onnx_cases}, ready_s)
+
+
+def _bare(case: OnnxCase) -> BareModel | Refused:
+    try:
+        return BareModel(case.model)
+    except Refused as error:
+        return error
 
 
 @pytest.fixture
@@ -57,11 +68,10 @@ def test_every_model_that_onnxruntime_loads_is_served_and_the_others_say_why_not
     loaded = 0
     for case in served.cases:
         ready, reason = states[case.name].state == "READY", states[case.name].reason
-        try:
-            BareModel(case.model)
-        except Refused as error:
+        bare = served.bare[case.name]
+        if isinstance(bare, Refused):
             if ready or not _is_clean(reason):
-                wrong.append(f"{case.name}: refused ({error}), yet ready or unclear: {reason!r}")
+                wrong.append(f"{case.name}: refused ({bare}), yet ready or unclear: {reason!r}")
             continue
         loaded += 1
         expected = "the protocol carries tensors only" if case.beyond else ""
@@ -83,7 +93,7 @@ def test_every_case_is_answered_as_onnxruntime_alone_answers_it(
         some = cases[start : start + _AT_ONCE]
         pending = [caller.begin(_request(case).SerializeToString()) for case in some]
         for case, call in zip(some, pending, strict=True):
-            verdict, complaint = _judged(case, call.outcome())
+            verdict, complaint = _judged(case, served.bare[case.name], call.outcome())
             verdicts[case.source][verdict] += 1
             if complaint:
                 wrong.append(f"{case.name}: {complaint}")
@@ -107,13 +117,12 @@ def _request(case: OnnxCase) -> pb.ModelInferRequest:
     return request_of(case.name, {name: on_the_wire(fed.array, fed.onnx_type) for name, fed in case.inputs.items()})
 
 
-def _judged(case: OnnxCase, outcome: Outcome) -> tuple[str, str]:
+def _judged(case: OnnxCase, bare: BareModel | Refused, outcome: Outcome) -> tuple[str, str]:
     """Return what became of a case, and what is wrong with that, if anything."""
-    try:
-        wanted = BareModel(case.model).run(case.inputs)
-    except Refused as error:
+    wanted = bare if isinstance(bare, Refused) else _answer(bare, case)
+    if isinstance(wanted, Refused):
         if outcome.status not in ("INVALID_ARGUMENT", "UNAVAILABLE") or not _is_clean(outcome.text):
-            return "gap", f"ONNX Runtime refuses it ({error}), the server's end is {outcome}"
+            return "gap", f"ONNX Runtime refuses it ({wanted}), the server's end is {outcome}"
         return "refused", ""
     if outcome.status != "OK":
         return "gap", f"{outcome.status} {outcome.text}"
@@ -125,6 +134,13 @@ def _judged(case: OnnxCase, outcome: Outcome) -> tuple[str, str]:
         return ("random", "") if forms[0] == forms[1] else ("gap", f"{forms[0]} became {forms[1]}")
     apart = _apart(wanted, got)
     return ("gap", apart) if apart else ("equal", "")
+
+
+def _answer(bare: BareModel, case: OnnxCase) -> dict[str, WireTensor] | Refused:
+    try:
+        return bare.run(case.inputs)
+    except Refused as error:
+        return error
 
 
 def _apart(wanted: dict[str, WireTensor], got: dict[str, WireTensor]) -> str:
