@@ -16,7 +16,8 @@ NATIVE := .venv/.native
 INTEROP := .venv/interop/.ready
 H2SPEC := .venv/interop/bin/h2spec
 WHEELS := .venv/wheels
-WORKERS ?= 2
+# Of tests, which wait for a third of their time: so many keep two processors busy.
+WORKERS ?= 3
 SERVE_ARGS ?=
 BENCH_ARGS ?= echo
 PYTEST_ARGS ?=
