@@ -147,7 +147,8 @@ test:  ## every check that CI runs: lint, and all tests but the long ones (PYTES
 	@$(MAKE) --jobs 3 test-python crate-beside
 
 VIRTUAL := tests/sim tests/property tests/unit
-EARLY := tests/sim $(filter-out %/test_plain_requests.py,$(wildcard tests/property/test_*.py))
+EARLY := tests/sim $(filter-out %/test_plain_requests.py,$(wildcard tests/property/test_*.py)) \
+         $(addprefix tests/unit/,batching client lifecycle security sources tensors)
 
 .PHONY: test-early
 test-early: $(READY)
