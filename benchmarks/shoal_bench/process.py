@@ -1,12 +1,13 @@
 """A server under measurement: a process of its own, from its `ready` line to its end, and the CPU time that it used."""
 
 import asyncio
+import ctypes
 import os
 import re
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 SERVE: Final = ("-m", "shoal_server", "serve", "--config", os.devnull)
@@ -24,9 +25,21 @@ class MeasuredProcess:
         self._pid = process.pid
 
     def cpu_s(self) -> float:
-        """Return the seconds of CPU time that it has used so far, in user mode and in the kernel (proc(5))."""
-        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Return the seconds of CPU time that it has used so far, in user mode and in the kernel.
+
+        Raises:
+            OSError: it has ended.
+        """
+        return time.clock_gettime(_cpu_clock(self._pid))
+
+
+def _cpu_clock(pid: int) -> int:
+    """Return the clock of a process, whose CPU time proc(5) has in ticks of 10 ms only (clock_getcpuclockid(3))."""
+    clock = ctypes.c_int()
+    problem = ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock))
+    if problem:
+        raise OSError(problem, os.strerror(problem))
+    return clock.value
 
 
 @asynccontextmanager
