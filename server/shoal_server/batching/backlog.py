@@ -17,13 +17,12 @@ What may share a batch is decided in the key, how much fits in ``_take``, who go
 it may be held back in ``_choose``, each there and nowhere else.
 """
 
-import heapq
 from collections import OrderedDict
 from collections.abc import Iterable
-from itertools import count
 from math import inf
 from typing import Generic, NoReturn
 
+from shoal_server.batching.deadlines import Deadlines
 from shoal_server.batching.decision import CloseReason, Dispatch, E, Idle, TooLate, WakeAt
 from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.joining import Buckets, Fitted, Limits, fitted, join
@@ -48,14 +47,11 @@ class Backlog(Generic[E]):
         self._delay_s = options.delay_s
         self._worthwhile_rows = min((*options.preferred_rows, options.max_rows))
         self._line: OrderedDict[E, Lane[E]] = OrderedDict()
-        self._by_number: dict[int, E] = {}
         self._lanes: dict[tuple[object, ...], Lane[E]] = {}
         self._buckets = Buckets() if options.lengths is not None else None
         self._is_simple = self._precedence is None and self._buckets is None
         self._ripe: OrderedDict[Lane[E], None] = OrderedDict()
-        # Numbers, not entries: who has left stays in the heap for a while, and must not keep a request's bytes there.
-        self._deadlines: list[tuple[float, int]] = []
-        self._numbers = count()
+        self._deadlines: Deadlines[E] = Deadlines()
         self._fresh: list[E] = []  # only while the line is empty, all of one key, and where that is simple
         self._fresh_due_s = inf
         self.rows = 0
@@ -136,15 +132,9 @@ class Backlog(Generic[E]):
         lane = self._lane_of(entry)
         if self._precedence is not None:
             self._precedence.add(entry, lane)
-        number = next(self._numbers)
-        lane.entries[entry] = number
+        lane.entries[entry] = self._deadlines.add(entry)
         lane.rows += entry.rows
-        line = self._line
-        line[entry] = lane
-        self._by_number[number] = entry
-        if len(self._deadlines) > 64 + 2 * len(line):
-            self._forget_the_gone()
-        heapq.heappush(self._deadlines, (entry.deadline_s, number))
+        self._line[entry] = lane
         if (
             lane.key is None
             or lane.rows >= self._worthwhile_rows
@@ -165,8 +155,7 @@ class Backlog(Generic[E]):
         if self._fresh_due_s <= now:
             self._line_up()
         expired = []
-        while (due := self._next_deadline()) is not None and due <= now:
-            entry = self._by_number[heapq.heappop(self._deadlines)[1]]
+        while (entry := self._deadlines.due(now)) is not None:
             self._remove(entry)
             expired.append(entry)
         return expired
@@ -180,14 +169,14 @@ class Backlog(Generic[E]):
             if free_slots > 0 and self._all_go(now):
                 return self._take_fresh()
             self._line_up()
-        due = self._next_deadline()
-        if due is None:
+        due_s = self._deadlines.first_s()
+        if due_s is None:
             return Idle()
         if free_slots <= 0:
-            return WakeAt(due)
+            return WakeAt(due_s)
         chosen = self._choose(now)
         if isinstance(chosen, WakeAt):
-            return WakeAt(min(chosen.at_s, due))
+            return WakeAt(min(chosen.at_s, due_s))
         lane, mature = chosen
         return self._take(lane, now, mature=mature)
 
@@ -317,7 +306,7 @@ class Backlog(Generic[E]):
         lane = self._line.pop(entry)
         if self._precedence is not None:
             self._precedence.remove(entry, lane)
-        del self._by_number[lane.entries.pop(entry)]
+        self._deadlines.remove(lane.entries.pop(entry))
         lane.rows -= entry.rows
         self.rows -= entry.rows
         self.size_bytes -= entry.size_bytes
@@ -333,18 +322,6 @@ class Backlog(Generic[E]):
                     self._buckets.remove(lane.key, lane.bucket)
         elif lane.rows < self._worthwhile_rows and not (lane.bucket and lane.cells >= self._forecast.full_cost):
             self._ripe.pop(lane, None)
-
-    def _forget_the_gone(self) -> None:
-        """Drop the deadlines of those who left, however they left, so that the heap stays in proportion to the line."""
-        self._deadlines = [item for item in self._deadlines if item[1] in self._by_number]
-        heapq.heapify(self._deadlines)
-
-    def _next_deadline(self) -> float | None:
-        """Return the earliest deadline of those who wait, dropping those who left from the heap's top."""
-        deadlines = self._deadlines
-        while deadlines and deadlines[0][1] not in self._by_number:
-            heapq.heappop(deadlines)
-        return deadlines[0][0] if deadlines else None
 
     def __repr__(self) -> str:
         return f"<Backlog {len(self)} requests, {self.rows} rows in {len(self._lanes)} lanes>"
