@@ -62,6 +62,8 @@ class BatchingOptions:
     """How one model's requests form batches.
 
     ``max_rows``: rows per batch, >= 1; what ``rows_limit`` does not forbid but exceeds it runs alone.
+    ``pressed_rows``: rows per batch while callers wait for long, > ``max_rows``, or 0 for no more than otherwise.
+    ``pressed_after``: when that is: after so many batches in a row that left somebody waiting, >= 1.
     ``rows_limit``: rows per request, >= 1, or 0 for no limit; set where the owner declares a ``max_batch_size``.
     ``delay_s``: how long an incomplete batch may wait for more rows while a slot is free, >= 0; 0 is work-conserving.
     ``preferred_rows``: batch sizes worth dispatching before the delay is over, ascending.
@@ -83,6 +85,8 @@ class BatchingOptions:
 
     mode: BatchingMode = BatchingMode.AUTO
     max_rows: int = 64
+    pressed_rows: int = 0
+    pressed_after: int = 32
     rows_limit: int = 0
     delay_s: float = 0.0
     preferred_rows: tuple[int, ...] = ()
@@ -102,15 +106,17 @@ class BatchingOptions:
     tunes_rows: bool = True
     tunes_delay: bool = True
 
-    def tuned(self, rows: int, delay_s: float) -> "BatchingOptions":
+    def tuned(self, rows: int, pressed_rows: int, delay_s: float) -> "BatchingOptions":
         """Return the options with what was measured to be best where the owner left it open; ``rows`` 0 for no finding.
 
         Sizes that the owner has named stay what they are.
         """
         named = self.allowed_rows or self.preferred_rows or self.lengths  # of which the cells are bounded instead
+        tunes = self.tunes_rows and rows and not named
         return replace(
             self,
-            max_rows=min(rows, self.max_rows) if self.tunes_rows and rows and not named else self.max_rows,
+            max_rows=min(rows, self.max_rows) if tunes else self.max_rows,
+            pressed_rows=min(pressed_rows, self.max_rows) if tunes else self.pressed_rows,
             delay_s=max(delay_s, self.delay_s) if self.tunes_delay else self.delay_s,
         )
 

@@ -233,7 +233,7 @@ class BatcherFactory:
         batcher = Batcher(
             Origin(slot.model, slot.version, slot.uid),
             loaded,
-            batching.tuned(loaded.tuning.rows, loaded.tuning.delay_s),
+            batching.tuned(loaded.tuning.rows, loaded.tuning.pressed_rows, loaded.tuning.delay_s),
             slot.definition.runtime.instances or loaded.tuning.slots,
             slots=self._slots,
             executor=self._executor,

@@ -43,6 +43,8 @@ class NaiveBacklog:
         self.options = options
         self.worthwhile = min([*options.preferred_rows, options.max_rows])
         self.waiting: list[Entry] = []
+        self.leaving = 0
+        """Batches in a row that left somebody waiting."""
         self.ripe: list[Entry | Key] = []
         """Lanes worth dispatching, in the order in which they became so: a key, or the entry that is its own lane."""
 
@@ -69,6 +71,12 @@ class NaiveBacklog:
             and sum(other.size_bytes for other in waiting) + entry.size_bytes <= options.max_queued_bytes
         )
 
+    def limit(self, lane: list[Entry]) -> int:
+        options = self.options
+        if self.leaving < options.pressed_after or any(entry not in lane for entry in self.waiting):
+            return options.max_rows
+        return max(options.max_rows, min(sum(entry.rows for entry in lane), options.pressed_rows))
+
     def decide(self, now: float, free_slots: int) -> tuple[list[Entry], CloseReason] | float | None:
         """Return the next batch, the time to ask again, or None."""
         if not self.waiting:
@@ -85,7 +93,7 @@ class NaiveBacklog:
             lane = [name] if isinstance(name, Entry) else [entry for entry in self.waiting if entry.key == name]
         else:
             return min(head.arrived_s + delay_s, due)
-        limit = self.options.max_rows
+        limit = self.limit(lane)
         if not mature:
             reached = [size for size in self.options.preferred_rows if size <= sum(entry.rows for entry in lane)]
             limit = max(reached) if reached else limit
@@ -112,6 +120,8 @@ class BacklogMachine(RuleBasedStateMachine):
 
     @initialize(
         max_rows=st.integers(1, 8),
+        pressed=st.sampled_from([0, 0, 2, 4]),
+        pressed_after=st.integers(1, 3),
         delay_s=st.sampled_from([0.0, 0.0, 0.5, 2.0]),
         preferred=st.sets(st.integers(1, 8), max_size=2),
         requests=st.integers(1, 12),
@@ -119,10 +129,21 @@ class BacklogMachine(RuleBasedStateMachine):
         size_bytes=st.integers(1, 100),
     )
     def begin(  # noqa: PLR0913 - the options
-        self, *, max_rows: int, delay_s: float, preferred: set[int], requests: int, rows: int, size_bytes: int
+        self,
+        *,
+        max_rows: int,
+        pressed: int,
+        pressed_after: int,
+        delay_s: float,
+        preferred: set[int],
+        requests: int,
+        rows: int,
+        size_bytes: int,
     ) -> None:
         options = BatchingOptions(
             max_rows=max_rows,
+            pressed_rows=pressed * max_rows,
+            pressed_after=pressed_after,
             delay_s=delay_s,
             preferred_rows=tuple(sorted(size for size in preferred if size <= max_rows)),
             max_queued_requests=requests,
@@ -181,6 +202,7 @@ class BacklogMachine(RuleBasedStateMachine):
             batch, reason = expected
             assert decision == Dispatch(tuple(batch), sum(entry.rows for entry in batch), reason)
             self.naive.waiting = [entry for entry in self.naive.waiting if entry not in batch]
+            self.naive.leaving = self.naive.leaving + 1 if self.naive.waiting else 0
             self.naive.refresh()
 
     @rule()

@@ -21,7 +21,9 @@ def check_dispatch(simulation: "Simulation", work: Any) -> None:  # noqa: ANN401
     lanes = _joined_lanes([one.ticket for one in line], [one.ticket for one in batch])
     assert all(one.batcher is first.batcher for one in batch), "a batch of two versions"
     assert len(batch) == 1 or first.ticket.key is not None, "what runs alone is in company"
-    assert len(batch) == 1 or sum(one.ticket.rows for one in batch) <= options.max_rows, "a batch over max_rows"
+    most_rows = _most_rows(first.batcher, [one.ticket for one in line], simulation.leaving[first.batcher], now)
+    assert len(batch) == 1 or sum(one.ticket.rows for one in batch) <= most_rows, f"a batch over {most_rows} rows"
+    simulation.leaving[first.batcher] = simulation.leaving[first.batcher] + 1 if len(line) > len(batch) else 0
     order = simulation.order(first.batcher)
     tickets = [one.ticket for one in batch]
     if tickets[0].key is None:
@@ -40,6 +42,15 @@ def check_dispatch(simulation: "Simulation", work: Any) -> None:  # noqa: ANN401
     for one in batch:
         one.submitted_s = now
         simulation.batches[one] = batch
+
+
+def _most_rows(batcher: Batcher, line: Sequence[Ticket], leaving: int, now: float) -> int:
+    """Return how many rows may share a batch where so many in a row have left somebody waiting."""
+    options, forecast = batcher.options, batcher.forecast
+    rows = min(sum(ticket.rows for ticket in line) // forecast.slots, options.pressed_rows)
+    far = min(ticket.deadline_s for ticket in line) >= now + 8 * forecast.execution_s(rows)
+    alike = len({ticket.key for ticket in line}) == 1
+    return max(rows, options.max_rows) if far and alike and leaving >= options.pressed_after else options.max_rows
 
 
 def safely_s(batcher: Batcher, now: float, cost: int) -> float:

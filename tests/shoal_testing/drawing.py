@@ -13,7 +13,7 @@ from shoal_server.options import (
 )
 from shoal_testing.fake_model import Kind, Poison
 from shoal_testing.scenario import HORIZON_S, LIMIT_S, OPERATIONS, Arrival, Change, ModelPlan, Operation, Scenario
-from shoal_testing.variations import ailing, of_many_lengths, quick, repeated
+from shoal_testing.variations import ailing, of_many_lengths, pressed, quick, repeated
 
 _AILING = 0.15  # of scenarios have a model that hangs most of the time
 
@@ -68,7 +68,8 @@ def drawn(seed: int) -> Scenario:
     # The same content does the same to a model, whoever sent it.
     poisons = {one.number: one.poison for one in scenario.arrivals if one.poison is not None}
     arrivals = tuple(replace(one, poison=poisons.get(one.number)) for one in scenario.arrivals)
-    return quick(Random(seed * 3 + 2), of_many_lengths(Random(seed * 2 + 1), replace(scenario, arrivals=arrivals)))
+    scenario = of_many_lengths(Random(seed * 2 + 1), replace(scenario, arrivals=arrivals))
+    return pressed(Random(seed * 5 + 4), quick(Random(seed * 3 + 2), scenario))
 
 
 def _model(random: Random, index: int, apart: Random) -> ModelPlan:

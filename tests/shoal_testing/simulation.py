@@ -65,6 +65,8 @@ class Simulation:
         self.lines = Lines(self._stood)
         self.batches: dict[Standing, Sequence[Standing]] = {}
         """The batch that each who was dispatched was in."""
+        self.leaving: Counter[Batcher] = Counter()
+        """Batches in a row that left somebody waiting."""
         self.known: list[Tracked] = []
         """Those whose answers are known, until they are given."""
         self._unclaimed: list[Standing] = []

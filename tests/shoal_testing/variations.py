@@ -1,4 +1,4 @@
-"""Variations of a scenario that was drawn: equal requests, many lengths, quick batches, a model that hangs."""
+"""Variations of a scenario that was drawn: equal requests, many lengths, quick or larger batches, what hangs."""
 
 from dataclasses import replace
 from random import Random
@@ -9,6 +9,7 @@ from shoal_testing.scenario import Arrival, ModelPlan, Scenario
 
 _VARYING = 0.3  # of models whose rows are independent
 _QUICK = 0.2  # of scenarios have batches that the loop runs itself
+_PRESSED = 0.2  # of scenarios have a model with larger batches while callers wait
 _HANGING = 0.8  # of the requests of a model that hangs most of the time
 
 
@@ -83,6 +84,42 @@ def quick(random: Random, scenario: Scenario) -> Scenario:
         callers=None,
         slots=max(scenario.slots, 2),
         quick_share=random.choice([0.5, 0.8, 1.0]),
+    )
+
+
+def pressed(random: Random, scenario: Scenario) -> Scenario:
+    """Have one model form larger batches while callers wait, and many of its requests come together and ask alike."""
+    if random.random() >= _PRESSED:
+        return scenario
+    chosen = random.choice(scenario.models)
+    rows = random.choice([1, 2])
+    batching = replace(
+        chosen.batching,
+        max_rows=rows,
+        pressed_rows=rows * random.choice([2, 4]),
+        pressed_after=random.choice([1, 2, 3]),
+        rows_limit=0,
+        allowed_rows=(),
+        preferred_rows=(),
+        lengths=None,
+        priority_levels=random.choice([1, 1, 2]),
+        default_priority=1,
+    )
+    model = replace(chosen, kind=Kind.ROWS, batching=batching)
+    arrivals: list[Arrival] = []
+    for arrival in scenario.arrivals:
+        one = arrival
+        if one.model == model.name:
+            one = replace(one, width=1, bias=False, version="", timeout_s=None)
+            one = replace(one, within_s=random.choice([None, None, one.within_s]))
+        if arrivals and random.random() < 0.8:
+            one = replace(one, at_s=arrivals[-1].at_s)
+        arrivals.append(one)
+    return replace(
+        scenario,
+        arrivals=tuple(arrivals),
+        models=tuple(model if one is chosen else one for one in scenario.models),
+        callers=random.choice([None, None, scenario.callers]),
     )
 
 

@@ -28,6 +28,7 @@ from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.joining import Buckets, Fitted, Limits, fitted, join
 from shoal_server.batching.lane import Lane
 from shoal_server.batching.precedence import Precedence
+from shoal_server.batching.pressure import Pressure
 from shoal_server.errors import Bound, Overloaded
 from shoal_server.options import BatchingOptions, FairnessOptions
 
@@ -50,6 +51,9 @@ class Backlog(Generic[E]):
         self._lanes: dict[tuple[object, ...], Lane[E]] = {}
         self._buckets = Buckets() if options.lengths is not None else None
         self._is_simple = self._precedence is None and self._buckets is None
+        # Who goes first has no longer batches before him than they must be.
+        presses = self._is_simple and options.pressed_rows > options.max_rows
+        self._pressure = Pressure(options, self._forecast) if presses else None
         self._ripe: OrderedDict[Lane[E], None] = OrderedDict()
         self._deadlines: Deadlines[E] = Deadlines()
         self._fresh: list[E] = []  # only while the line is empty, all of one key, and where that is simple
@@ -178,7 +182,7 @@ class Backlog(Generic[E]):
         if isinstance(chosen, WakeAt):
             return WakeAt(min(chosen.at_s, due_s))
         lane, mature = chosen
-        return self._take(lane, now, mature=mature)
+        return self._take(lane, now, due_s, mature=mature)
 
     def hurry(self) -> None:
         """Hold nothing back from now on."""
@@ -202,6 +206,8 @@ class Backlog(Generic[E]):
     def _take_fresh(self) -> Dispatch[E]:
         reason = CloseReason.FULL if self.rows >= self._options.max_rows else CloseReason.SLOT_FREE
         dispatch = Dispatch(tuple(self._fresh), self.rows, reason)
+        if self._pressure is not None:
+            self._pressure.dispatched(leaves=False)
         self._fresh, self._fresh_due_s = [], inf
         self.rows = self.size_bytes = 0
         return dispatch
@@ -230,13 +236,15 @@ class Backlog(Generic[E]):
             problem = f"{self.size_bytes} bytes are waiting, {entry.size_bytes} more exceed {options.max_queued_bytes}"
         raise Overloaded(problem, bound, retry_after_s=self._forecast.drain_s(self.cost / 2))
 
-    def _take(self, lane: Lane[E], now: float, *, mature: bool) -> Dispatch[E] | TooLate[E]:
-        """Take from the lane's front what fits. The first always fits: what exceeds ``max_rows`` runs alone.
+    def _take(self, lane: Lane[E], now: float, due_s: float, *, mature: bool) -> Dispatch[E] | TooLate[E]:
+        """Take from the lane's front what fits. The first always fits: what exceeds the limit runs alone.
 
         Who would be late in the batch as planned shortens it, unless more wait than it can hold: then there is no time
         to lose for the many, and he is late. So is everybody who could not be answered in time even alone.
         """
         limit = self._options.max_rows
+        if self._pressure is not None and len(lane.entries) == len(self._line):
+            limit = self._pressure.limit(lane.rows, now, due_s)
         if not mature:
             limit = max((size for size in self._options.preferred_rows if size <= lane.rows), default=limit)
         fit = self._fitting if self._buckets is None else self._joined
@@ -253,6 +261,8 @@ class Backlog(Generic[E]):
             self._precedence.charge(taken)
         for entry in taken:
             self._remove(entry)
+        if self._pressure is not None:
+            self._pressure.dispatched(leaves=bool(self._line))
         return Dispatch(tuple(taken), rows, reason, cells)
 
     def _fitting(self, lane: Lane[E], now: float, limit: int) -> Fitted[E]:

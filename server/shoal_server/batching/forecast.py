@@ -45,10 +45,10 @@ class Forecast:
         "_finds_full",
         "_last_end_s",
         "_padded",
-        "_slots",
         "_varies",
         "cost",
         "full_cost",
+        "slots",
         "spare_cost",
         "trusted_until_s",
     )
@@ -67,7 +67,7 @@ class Forecast:
         self._finds_full = lengths is not None and not lengths.max_cells
         self._allowed_rows = () if lengths is not None else options.allowed_rows
         self._padded = options.padded
-        self._slots = slots
+        self.slots = slots
         self._ends: list[float] = []  # when each batch that runs should end
         self.trusted_until_s = 0.0
         """Until when enough is known, and lately enough, to refuse somebody for it."""
@@ -131,7 +131,7 @@ class Forecast:
 
     def wait_s(self, now: float, rows: int, ahead_rows: int) -> float:
         """Return how long a request that comes now waits for its batch, behind ``ahead_rows`` rows."""
-        if self._last_end_s is None and len(self._ends) < self._slots:
+        if self._last_end_s is None and len(self._ends) < self.slots:
             return 0.0
         free_in_s = max(min(self._ends, default=now) - now, 0.0)
         return free_in_s + self._batches_before(rows, ahead_rows) * self._interval_s()
@@ -162,7 +162,7 @@ class Forecast:
         alone_s = self.cost.base_s + self.cost.cost_s * (self._padded(rows) if self._allowed_rows else rows)
         if alone_s > left_s:
             raise DeadlineExceeded(f"the deadline is in {_ms(left_s)}, and the model takes {_ms(alone_s)}")
-        if self._last_end_s is None and len(self._ends) < self._slots:
+        if self._last_end_s is None and len(self._ends) < self.slots:
             return  # a slot is free
         wait_s = self.wait_s(now, rows, ahead_rows)
         if wait_s <= 0.0:
@@ -208,13 +208,13 @@ class Forecast:
         """Return the time from one full batch to the next."""
         if self._last_end_s is not None and self._drained_rows:
             return self.full_cost * self._drained_s / self._drained_rows
-        return self.execution_s(self.full_cost) / self._slots
+        return self.execution_s(self.full_cost) / self.slots
 
     def _cost(self, rows: int) -> int:
         return self._padded(rows) if self._allowed_rows else rows
 
     def __repr__(self) -> str:
-        return f"<Forecast {self.cost!r}, {len(self._ends)} of {self._slots} slots busy>"
+        return f"<Forecast {self.cost!r}, {len(self._ends)} of {self.slots} slots busy>"
 
 
 def _ms(seconds: float) -> str:

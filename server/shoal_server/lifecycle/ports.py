@@ -69,13 +69,15 @@ class Tuning:
     """How a version is best run, as measuring it showed or its owner wants it.
 
     ``slots`` runs at once fill the processor, each with ``intra_op_threads``, both >= 1. Batches of up to ``rows`` rows
-    pay, 0 where that was not found out, and an incomplete one is worth waiting for during ``delay_s``. ``reason`` has
-    the figures that led to it: a sentence for the operator.
+    pay, 0 where that was not found out; where callers wait anyway, those of up to ``pressed_rows``, which is no less.
+    An incomplete one is worth waiting for during ``delay_s``. ``reason`` has the figures that led to it: a sentence for
+    the operator.
     """
 
     slots: int
     intra_op_threads: int
     rows: int = 0
+    pressed_rows: int = 0
     delay_s: float = 0.0
     reason: str = ""
 

@@ -18,6 +18,9 @@ loop, and take half of the rows that would have shared a batch.
 """
 
 _AS_GOOD: Final = 0.98  # of the best throughput: within the noise of what was measured
+_NO_SLOWER: Final = 0.99  # the same of sizings, as what that gives away is given away at all times
+_MUCH_WORSE: Final = 0.9  # beyond the noise
+_PRESSED: Final = 4  # times the rows that are as good as any, where callers wait anyway
 _HANDLING_S: Final = 2e-4  # to gather, split and answer a batch, whatever its rows
 _COLD_HANDLING_S: Final = 8e-4  # the same, where a long run has left nothing of the server in the processor's caches
 _COOLING: Final = 1 / 50  # of a run that is added to the former, up to the latter
@@ -103,25 +106,28 @@ def choose(trials: Sequence[Trial], most_rows: int) -> Tuning:
     fair_rows = min((tried[-1].rows for tried in by_sizing.values() if larger(tried, most_rows)), default=most_rows)
     peaks = {sizing: _peak(tried, fair_rows) for sizing, tried in by_sizing.items()}
     sizing, own = min(
-        ((sizing, tried) for sizing, tried in by_sizing.items() if peaks[sizing] >= max(peaks.values()) * _AS_GOOD),
+        ((sizing, tried) for sizing, tried in by_sizing.items() if peaks[sizing] >= max(peaks.values()) * _NO_SLOWER),
         key=lambda item: item[1][0].run_s,
     )
     rows = _paying_rows(own, most_rows)
+    pressed_rows = _pressed_rows(own, rows, most_rows)
     delay_s = _delay_s(sizing, own)
+    pressed = f" ({pressed_rows} while callers wait for long)" if pressed_rows > rows else ""
     waits = f"waiting for {delay_s * 1e3:.1f} ms pays" if delay_s else "waiting never pays"
     measured = "; ".join(f"{tried_sizing}: {_figures(tried)}" for tried_sizing, tried in by_sizing.items())
     return Tuning(
         sizing.slots,
         sizing.intra_op_threads,
         rows,
+        pressed_rows,
         delay_s,
-        f"{sizing}, batches of up to {_counted(rows, 'row')}, {waits}; rows/s by rows, {measured}",
+        f"{sizing}, batches of up to {_counted(rows, 'row')}{pressed}, {waits}; rows/s by rows, {measured}",
     )
 
 
 def untried(sizing: Sizing, why: str) -> Tuning:
     """Return what holds where nothing was measured: as many rows as may be, and no wait."""
-    return Tuning(sizing.slots, sizing.intra_op_threads, 0, 0.0, f"{sizing}: {why}")
+    return Tuning(sizing.slots, sizing.intra_op_threads, reason=f"{sizing}: {why}")
 
 
 def _peak(trials: Sequence[Trial], most_rows: int) -> float:
@@ -135,6 +141,21 @@ def _paying_rows(trials: Sequence[Trial], most_rows: int) -> int:
     if fewest < trials[-1].rows:
         return fewest
     return _foretold_rows(trials[-2], trials[-1], most_rows) if len(trials) > 1 else most_rows
+
+
+def _pressed_rows(trials: Sequence[Trial], rows: int, most_rows: int) -> int:
+    """Return up to how many rows a batch may have while there are always more than batches take.
+
+    As good as any is still a little less than the best, in what is computed and in what the server does for a batch;
+    the fewest rows are chosen for the callers of a burst, who else would wait for each other. Where all wait for their
+    turn anyway, nobody does so for longer.
+    """
+    enough = _peak(trials, most_rows) * _MUCH_WORSE
+    too_many = min((one.rows for one in trials if one.rows > rows and one.rows_per_s < enough), default=most_rows + 1)
+    pressed_rows = rows
+    while (more := min(2 * pressed_rows, most_rows)) < too_many and pressed_rows < more <= _PRESSED * rows:
+        pressed_rows = more
+    return pressed_rows
 
 
 def _foretold_rows(before: Trial, last: Trial, most_rows: int) -> int:

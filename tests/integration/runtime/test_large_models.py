@@ -88,7 +88,7 @@ def test_what_is_inherited_has_its_threads_and_is_of_a_model_that_is_batched_ali
 ) -> None:
     small = models.save(tmp_path, "m", models.mlp())
     definition = ModelDefinition("m", {1: small})
-    known = Measured("g", batched, Tuning(1, threads, 16, 0.0, "so"), ((1, 0.5), (2, 0.75)))
+    known = Measured("g", batched, Tuning(1, threads, 16, 64, 0.0, "so"), ((1, 0.5), (2, 0.75)))
     examiner = Examiner(2.0, MonotonicClock(), time.thread_time)
     session = open_declared(definition, small, 1)
     with Watchdog(TRIALS_LIMIT_S).limit() as limit:

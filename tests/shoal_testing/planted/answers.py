@@ -128,11 +128,11 @@ def keys_are_ignored(patch: pytest.MonkeyPatch) -> None:
 def batches_are_larger_than_allowed(patch: pytest.MonkeyPatch) -> None:
     original = Backlog._take
 
-    def greedy(self: Backlog[Any], lane: Any, now: float, *, mature: bool) -> object:  # noqa: ANN401
+    def greedy(self: Backlog[Any], lane: Any, now: float, due_s: float, *, mature: bool) -> object:  # noqa: ANN401
         declared = self._options
         self._options = replace(declared, max_rows=declared.max_rows + 1)
         try:
-            return original(self, lane, now, mature=mature)
+            return original(self, lane, now, due_s, mature=mature)
         finally:
             self._options = declared
 

@@ -32,7 +32,7 @@ def nobody_expires(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Backlog, "expire", lambda _self, _now: [])
 
 
-@planted(seen_by=2)
+@planted(seen_by=16)
 def batches_are_started_for_who_will_be_late(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Forecast, "safe_execution_s", lambda _self, _now, _rows: 0.0)
 

@@ -11,7 +11,7 @@ from shoal_server.options import AnswerOptions, BatchingOptions, BatchInvariance
 from shoal_server.runtime.measured import LastMeasured, Measured, inheritable
 
 MODEL = ModelDefinition("m", {1: Path("1")})
-MEASURED = Measured("g", batched=True, tuning=Tuning(2, 1, 16, 0.0, "so"), timings=((1, 0.5),))
+MEASURED = Measured("g", batched=True, tuning=Tuning(2, 1, 16, 64, 0.0, "so"), timings=((1, 0.5),))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_the_last_counts_and_the_last_models_are_remembered() -> None:
 
 
 def test_what_is_inherited_says_so() -> None:
-    assert MEASURED.inherited == Tuning(2, 1, 16, 0.0, "as an earlier version of the same graph: so")
+    assert MEASURED.inherited == Tuning(2, 1, 16, 64, 0.0, "as an earlier version of the same graph: so")
 
 
 @pytest.mark.parametrize(

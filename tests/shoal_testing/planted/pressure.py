@@ -1,0 +1,44 @@
+"""Larger batches while callers wait: at the wrong time, or too large."""
+
+import pytest
+
+from shoal_server.batching import pressure
+from shoal_server.batching.pressure import Pressure
+from shoal_testing.planted.planting import planted
+
+
+@planted(seen_by=47)
+def larger_batches_leave_the_other_slots_nothing(patch: pytest.MonkeyPatch) -> None:
+    original = Pressure.limit
+
+    def greedy(self: Pressure, waiting_rows: int, now: float, due_s: float) -> int:
+        return original(self, waiting_rows * self._forecast.slots, now, due_s)
+
+    patch.setattr(Pressure, "limit", greedy)
+
+
+@planted(seen_by=151)
+def larger_batches_put_deadlines_at_risk(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(pressure, "_FAR", 0.0)
+
+
+@planted(seen_by=71)
+def batches_are_larger_in_a_burst(patch: pytest.MonkeyPatch) -> None:
+    original = Pressure.dispatched
+
+    def hasty(self: Pressure, *, leaves: bool) -> None:
+        original(self, leaves=leaves)
+        self._leaving *= 2
+
+    patch.setattr(Pressure, "dispatched", hasty)
+
+
+@planted(seen_by=17)
+def a_line_that_ended_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    original = Pressure.dispatched
+
+    def blind(self: Pressure, *, leaves: bool) -> None:
+        if leaves:
+            original(self, leaves=leaves)
+
+    patch.setattr(Pressure, "dispatched", blind)
