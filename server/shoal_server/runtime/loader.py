@@ -15,13 +15,14 @@ from shoal_server.lifecycle.ports import FileDigest
 from shoal_server.runtime import heap, huge_pages
 from shoal_server.runtime.apart import WORTH_A_PROCESS_BYTES, Apart, NoProcessError
 from shoal_server.runtime.digests import digests
-from shoal_server.runtime.examination import TRIALS_LIMIT_S, Examined, Examiner, Open, open_declared
+from shoal_server.runtime.examination import TRIALS_LIMIT_S, Examined, Examiner, open_declared
 from shoal_server.runtime.made_up import Profile
 from shoal_server.runtime.model_files import require_readable, snapshot, unread
 from shoal_server.runtime.ort_model import Origin, OrtModel
 from shoal_server.runtime.ort_session import OrtSession
 from shoal_server.runtime.quiet import Quiet
 from shoal_server.runtime.run_control import Watchdog
+from shoal_server.runtime.tuner import Open
 from shoal_server.runtime.variable_lengths import declared_lengths
 from shoal_server.runtime.warmup import run_warmup
 

@@ -1,0 +1,146 @@
+"""How a version is best run, found out by running it in one way after the other."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
+from typing import Final, Protocol
+
+import numpy as np
+
+from shoal_server.clock import Clock
+from shoal_server.errors import ExecutionFailed, LoadFailed
+from shoal_server.lifecycle.definition import ModelDefinition
+from shoal_server.lifecycle.ports import Tuning
+from shoal_server.runtime.made_up import Profile, Recipe
+from shoal_server.runtime.ort_session import OrtSession
+from shoal_server.runtime.run_control import TimeLimit
+from shoal_server.runtime.sizing import QUICK_S, Sizing, Trial, choose, sized, untried, worth_trying
+from shoal_server.runtime.trials import Inputs, Trials
+from shoal_server.runtime.variable_lengths import Varying
+from shoal_server.runtime.within import OutOfTimeError, within
+
+_RUNS: Final = 4
+_COST_BUDGET_S: Final = 0.1  # after which no larger batch is tried for what it takes
+
+
+class Open(Protocol):
+    """Opens a session of the model with so many threads."""
+
+    def __call__(self, threads: int) -> OrtSession:
+        """Open one.
+
+        Raises:
+            LoadFailed: it cannot be served.
+        """
+        ...
+
+
+class Tuner:
+    """Tries one version in its possible sizings, within its owner's budget."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - all that bounds the trials
+        self,
+        cpus: float,
+        clock: Clock,
+        trials: Trials,
+        definition: ModelDefinition,
+        most_rows: int,
+        limit: TimeLimit,
+    ) -> None:
+        self._cpus = cpus
+        self._clock = clock
+        self._trials = trials
+        self._threads = definition.runtime.intra_op_threads
+        self._budget_s = definition.runtime.tuning_budget_s
+        self._padded = definition.batching.padded
+        self._options = definition.batching
+        self._most_rows = most_rows
+        self._limit = limit
+        self._known: list[Trial] = []
+
+    def timings(self, tuning: Tuning) -> tuple[tuple[int, float], ...]:
+        """Return what runs of the chosen sizing took."""
+        chosen = Sizing(tuning.slots, tuning.intra_op_threads)
+        return tuple((trial.rows, trial.wall_s) for trial in self._known if trial.sizing == chosen)
+
+    def timings_of(self, session: OrtSession, recipe: Recipe, rows: int) -> tuple[tuple[int, float], ...]:
+        """Return what a run of so many rows takes, if that can be known."""
+        inputs = recipe.draw(np.random.default_rng(0), Profile.ORDINARY, rows)
+        try:
+            return ((rows, self._shortest_s(session, inputs)),)
+        except (ExecutionFailed, OutOfTimeError):
+            return ()
+
+    def timings_by_length(self, session: OrtSession, varying: Varying) -> tuple[tuple[int, float], ...]:
+        """Return padded cells and seconds of batches, as many as there is time for."""
+        timings: list[tuple[int, float]] = []
+        ends_s = self._clock.monotonic() + _COST_BUDGET_S
+        try:
+            for batch in varying.batches(self._options, self._most_rows):
+                inputs = batch.recipe.draw(np.random.default_rng(0), Profile.ORDINARY, batch.rows)
+                timings.append((batch.cells, self._shortest_s(session, inputs, enough_s=0.0)))
+                if self._clock.monotonic() >= ends_s:
+                    break
+        except (ExecutionFailed, OutOfTimeError):
+            pass  # what was measured so far still holds
+        return tuple(timings)
+
+    def tune(self, session: OrtSession, recipe: Recipe, open_more: Open | None) -> tuple[Tuning, OrtSession]:
+        """Return the best that could be found within the budget, and its session."""
+        own = sized(self._cpus, self._threads or 1)
+        if not self._budget_s:
+            return untried(own, "nothing was to be tried"), session
+
+        def draw(rows: int) -> Inputs:
+            return recipe.draw(np.random.default_rng(0), Profile.ORDINARY, self._padded(rows))
+
+        ends_s = self._clock.monotonic() + self._budget_s
+        try:
+            alone_s = self._shortest_s(session, draw(1), until_s=ends_s)
+            full_s = self._shortest_s(session, draw(self._most_rows), until_s=ends_s) if alone_s <= QUICK_S else inf
+            if full_s <= QUICK_S:
+                small = own if self._threads else Sizing(1, 1)
+                self._known = self._trials.run(small, within(self._limit, session), draw, self._most_rows, ends_s)
+                return untried(small, f"a batch of {self._most_rows} rows is over in {full_s * 1e6:.0f} us"), session
+            known = self._known = []
+            sizings = [own] if self._threads or open_more is None else [*worth_trying(self._cpus, alone_s)]
+            until_s = ends_s - self._budget_s * (1 - 1 / len(sizings))
+            known += self._trials.run(own, within(self._limit, session), draw, self._most_rows, until_s)
+        except (ExecutionFailed, OutOfTimeError) as error:
+            return untried(own, f"not measured: {error}" if str(error) else "its runs take too long"), session
+        for left, sizing in zip(range(len(sizings) - 2, -1, -1), sizings[1:], strict=True):
+            assert open_more is not None, "that is why there is more than one sizing"
+            until_s = ends_s - self._budget_s * left / len(sizings)
+            session = self._better(session, sizing, open_more, draw, until_s)
+        return choose(self._known, self._most_rows), session
+
+    def _better(
+        self, best: OrtSession, sizing: Sizing, open_more: Open, draw: Callable[[int], Inputs], until_s: float
+    ) -> OrtSession:
+        """Try another sizing; return the session of the best so far, and close the other."""
+        try:
+            other = open_more(sizing.intra_op_threads)
+        except LoadFailed:  # there is no memory for two, say
+            return best
+        with suppress(ExecutionFailed, OutOfTimeError):
+            self._known += self._trials.run(sizing, within(self._limit, other), draw, self._most_rows, until_s)
+        tuning = choose(self._known, self._most_rows)
+        if Sizing(tuning.slots, tuning.intra_op_threads) == sizing:
+            best, other = other, best
+        other.close()
+        return best
+
+    def _shortest_s(
+        self, session: OrtSession, inputs: Inputs, enough_s: float = QUICK_S, until_s: float = inf
+    ) -> float:
+        """Return what the shortest of some runs took, in seconds; of one where there is no time for more."""
+        execute = within(self._limit, session)
+        shortest_s = inf
+        for _ in range(_RUNS):
+            start_s = self._clock.monotonic()
+            execute(inputs)
+            ended_s = self._clock.monotonic()
+            shortest_s = min(shortest_s, ended_s - start_s)
+            if shortest_s <= enough_s or ended_s >= until_s:
+                break
+        return shortest_s
