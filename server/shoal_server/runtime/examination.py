@@ -20,7 +20,6 @@ from shoal_server.runtime.opening import open_session
 from shoal_server.runtime.ort_session import OrtSession
 from shoal_server.runtime.run_control import TimeLimit
 from shoal_server.runtime.sizing import sized, untried
-from shoal_server.runtime.trials import Trials
 from shoal_server.runtime.tuner import Open, Tuner
 from shoal_server.runtime.variable_lengths import DEPENDS_ON_LENGTHS, Varying, declared_lengths, find_varying
 from shoal_server.runtime.within import OutOfTimeError, within
@@ -55,7 +54,7 @@ class Examiner:
     def __init__(self, cpus: float, clock: Clock, own_s: Callable[[], float]) -> None:
         self._cpus = cpus
         self._clock = clock
-        self._trials = Trials(clock, own_s)
+        self._own_s = own_s
 
     def examine(  # noqa: PLR0913, PLR0917 - what is examined, and what bounds that
         self,
@@ -85,7 +84,7 @@ class Examiner:
             why = "nothing that it runs on could be made up"
             return Examined(finding, untried(sizing, why), _without_probe(finding), padded=padded), session
         most_rows = definition.batching.max_rows if finding.batched else 1
-        tuner = Tuner(self._cpus, self._clock, self._trials, definition, min(most_rows, _MOST_TIMED_ROWS), limit)
+        tuner = Tuner(self._cpus, self._clock, self._own_s, definition, min(most_rows, _MOST_TIMED_ROWS), limit)
         if known is not None and known.batched == finding.batched:
             tuning = known.inherited
             if tuning.intra_op_threads != (definition.runtime.intra_op_threads or 1):

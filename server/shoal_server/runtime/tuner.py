@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from shoal_server.runtime.made_up import Profile, Recipe
 from shoal_server.runtime.ort_session import OrtSession
 from shoal_server.runtime.run_control import TimeLimit
 from shoal_server.runtime.sizing import QUICK_S, Sizing, Trial, choose, sized, untried, worth_trying
-from shoal_server.runtime.trials import Inputs, Trials
+from shoal_server.runtime.trials import Inputs, Trials, take_turns
 from shoal_server.runtime.variable_lengths import Varying
 from shoal_server.runtime.within import OutOfTimeError, within
 
@@ -35,6 +35,11 @@ class Open(Protocol):
         ...
 
 
+class _Side(NamedTuple):
+    session: OrtSession
+    trials: Trials
+
+
 class Tuner:
     """Tries one version in its possible sizings, within its owner's budget."""
 
@@ -42,26 +47,30 @@ class Tuner:
         self,
         cpus: float,
         clock: Clock,
-        trials: Trials,
+        own_s: Callable[[], float],
         definition: ModelDefinition,
         most_rows: int,
         limit: TimeLimit,
     ) -> None:
         self._cpus = cpus
         self._clock = clock
-        self._trials = trials
+        self._own_s = own_s
         self._threads = definition.runtime.intra_op_threads
         self._budget_s = definition.runtime.tuning_budget_s
         self._padded = definition.batching.padded
         self._options = definition.batching
         self._most_rows = most_rows
         self._limit = limit
-        self._known: list[Trial] = []
+        self._made: list[Trials] = []
 
     def timings(self, tuning: Tuning) -> tuple[tuple[int, float], ...]:
         """Return what runs of the chosen sizing took."""
         chosen = Sizing(tuning.slots, tuning.intra_op_threads)
         return tuple((trial.rows, trial.wall_s) for trial in self._known if trial.sizing == chosen)
+
+    @property
+    def _known(self) -> list[Trial]:
+        return [trial for trials in self._made for trial in trials.known]
 
     def timings_of(self, session: OrtSession, recipe: Recipe, rows: int) -> tuple[tuple[int, float], ...]:
         """Return what a run of so many rows takes, if that can be known."""
@@ -94,40 +103,44 @@ class Tuner:
         def draw(rows: int) -> Inputs:
             return recipe.draw(np.random.default_rng(0), Profile.ORDINARY, self._padded(rows))
 
+        def side(opened: OrtSession, sizing: Sizing) -> _Side:
+            execute = within(self._limit, opened)
+            self._made.append(Trials(self._clock, self._own_s, sizing, execute, draw, self._most_rows))
+            return _Side(opened, self._made[-1])
+
         ends_s = self._clock.monotonic() + self._budget_s
         try:
             alone_s = self._shortest_s(session, draw(1), until_s=ends_s)
             full_s = self._shortest_s(session, draw(self._most_rows), until_s=ends_s) if alone_s <= QUICK_S else inf
             if full_s <= QUICK_S:
-                small = own if self._threads else Sizing(1, 1)
-                self._known = self._trials.run(small, within(self._limit, session), draw, self._most_rows, ends_s)
-                return untried(small, f"a batch of {self._most_rows} rows is over in {full_s * 1e6:.0f} us"), session
-            known = self._known = []
+                small = side(session, own if self._threads else Sizing(1, 1)).trials
+                small.begin(ends_s)
+                take_turns([small], ends_s)
+                why = f"a batch of {self._most_rows} rows is over in {full_s * 1e6:.0f} us"
+                return untried(small.sizing, why), session
             sizings = [own] if self._threads or open_more is None else [*worth_trying(self._cpus, alone_s)]
-            until_s = ends_s - self._budget_s * (1 - 1 / len(sizings))
-            known += self._trials.run(own, within(self._limit, session), draw, self._most_rows, until_s)
+            best = side(session, own)
+            best.trials.begin(ends_s - self._budget_s * (1 - 1 / len(sizings)))
+            if len(sizings) == 1:
+                take_turns([best.trials], ends_s)
         except (ExecutionFailed, OutOfTimeError) as error:
             return untried(own, f"not measured: {error}" if str(error) else "its runs take too long"), session
         for left, sizing in zip(range(len(sizings) - 2, -1, -1), sizings[1:], strict=True):
             assert open_more is not None, "that is why there is more than one sizing"
-            until_s = ends_s - self._budget_s * left / len(sizings)
-            session = self._better(session, sizing, open_more, draw, until_s)
-        return choose(self._known, self._most_rows), session
+            with suppress(LoadFailed):  # there is no memory for two, say
+                other = side(open_more(sizing.intra_op_threads), sizing)
+                best = self._better(best, other, ends_s - self._budget_s * left / len(sizings))
+        return choose(self._known, self._most_rows), best.session
 
-    def _better(
-        self, best: OrtSession, sizing: Sizing, open_more: Open, draw: Callable[[int], Inputs], until_s: float
-    ) -> OrtSession:
-        """Try another sizing; return the session of the best so far, and close the other."""
-        try:
-            other = open_more(sizing.intra_op_threads)
-        except LoadFailed:  # there is no memory for two, say
-            return best
+    def _better(self, best: _Side, other: _Side, until_s: float) -> _Side:
+        """Try another sizing, and in turn with it the best so far; return the better, and close the other."""
         with suppress(ExecutionFailed, OutOfTimeError):
-            self._known += self._trials.run(sizing, within(self._limit, other), draw, self._most_rows, until_s)
+            other.trials.begin(until_s)
+            take_turns([best.trials, other.trials], until_s)
         tuning = choose(self._known, self._most_rows)
-        if Sizing(tuning.slots, tuning.intra_op_threads) == sizing:
+        if Sizing(tuning.slots, tuning.intra_op_threads) == other.trials.sizing:
             best, other = other, best
-        other.close()
+        other.session.close()
         return best
 
     def _shortest_s(
