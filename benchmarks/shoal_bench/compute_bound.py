@@ -5,7 +5,8 @@ a loop, with several numbers of threads and pictures in a batch, to find the bes
 take turns with the server, which found its own settings when it loaded. The figure is the server's pictures per second
 over those of the better loop in the same round, the median over the rounds; the better loop is the one whose median is.
 The better of each round would be the luckier one: of two that are as good, each 2 % up and down from round to round,
-it is 1.1 % above either. The load generator runs on the same processors and counts against the server.
+it is 1.1 % above either. There are as many calls under way as the largest loop has pictures, two batches of 16. The
+load generator runs on the same processors and counts against the server.
 """
 
 import argparse
@@ -157,7 +158,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m shoal_bench.compute_bound", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="rounds, the sides in turn (default 9)")
     parser.add_argument("--seconds", type=float, default=6.0, metavar="S", help="per side and round (default 6)")
-    parser.add_argument("--in-flight", type=int, default=16, metavar="N", help="calls under way at once (default 16)")
+    parser.add_argument("--in-flight", type=int, default=32, metavar="N", help="calls under way at once (default 32)")
     parser.add_argument("--most-rows", type=int, default=16, metavar="N", help="in a loop's batch (default 16)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write all figures, with the machine's, as JSON")
     given = parser.parse_args()

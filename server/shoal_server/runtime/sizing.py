@@ -20,7 +20,7 @@ loop, and take half of the rows that would have shared a batch.
 _AS_GOOD: Final = 0.98  # of the best throughput: within the noise of what was measured
 _NO_SLOWER: Final = 0.99  # the same of sizings, as what that gives away is given away at all times
 _MUCH_WORSE: Final = 0.9  # beyond the noise
-_PRESSED: Final = 4  # times the rows that are as good as any, where callers wait anyway
+_PRESSED: Final = 8  # times the rows that are as good as any, where callers wait anyway
 _HANDLING_S: Final = 2e-4  # to gather, split and answer a batch, whatever its rows
 _COLD_HANDLING_S: Final = 8e-4  # the same, where a long run has left nothing of the server in the processor's caches
 _COOLING: Final = 1 / 50  # of a run that is added to the former, up to the latter
