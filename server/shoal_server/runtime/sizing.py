@@ -18,6 +18,7 @@ loop, and take half of the rows that would have shared a batch.
 """
 
 _AS_GOOD: Final = 0.98  # of the best throughput: within the noise of what was measured
+_WORTHWHILE: Final = 0.95  # of that: more rows would keep a burst waiting for the rest, and pressed batches have it
 _NO_SLOWER: Final = 0.99  # the same of sizings, as what that gives away is given away at all times
 _MUCH_WORSE: Final = 0.9  # beyond the noise
 _PRESSED: Final = 8  # times the rows that are as good as any, where callers wait anyway
@@ -135,9 +136,9 @@ def _peak(trials: Sequence[Trial], most_rows: int) -> float:
 
 
 def _paying_rows(trials: Sequence[Trial], most_rows: int) -> int:
-    """Return the fewest rows that are as good as any; where the trials ended while more still paid, as was foretold."""
+    """Return the fewest rows that are nearly as good as any; where trials ended while more still paid, as foretold."""
     best = _peak(trials, most_rows)
-    fewest = next(trial.rows for trial in trials if trial.rows_per_s >= best * _AS_GOOD)
+    fewest = next(trial.rows for trial in trials if trial.rows_per_s >= best * _WORTHWHILE)
     if fewest < trials[-1].rows:
         return fewest
     return _foretold_rows(trials[-2], trials[-1], most_rows) if len(trials) > 1 else most_rows
@@ -146,9 +147,8 @@ def _paying_rows(trials: Sequence[Trial], most_rows: int) -> int:
 def _pressed_rows(trials: Sequence[Trial], rows: int, most_rows: int) -> int:
     """Return up to how many rows a batch may have while there are always more than batches take.
 
-    As good as any is still a little less than the best, in what is computed and in what the server does for a batch;
-    the fewest rows are chosen for the callers of a burst, who else would wait for each other. Where all wait for their
-    turn anyway, nobody does so for longer.
+    The fewest rows, which give away a little, are for the callers of a burst, who else would wait for each other. Where
+    all wait for their turn anyway, nobody does so for longer.
     """
     enough = _peak(trials, most_rows) * _MUCH_WORSE
     too_many = min((one.rows for one in trials if one.rows > rows and one.rows_per_s < enough), default=most_rows + 1)
@@ -159,7 +159,7 @@ def _pressed_rows(trials: Sequence[Trial], rows: int, most_rows: int) -> int:
 
 
 def _foretold_rows(before: Trial, last: Trial, most_rows: int) -> int:
-    """Return the fewest rows, doubled from the last trial's on, that are as good as any if a row more costs the same.
+    """Return the fewest rows, doubled from the last trial's on, that are as good if a row more costs the same.
 
     All that may be would cost callers dearly where the last doubling brought a little: a batch of 64 rows of a network
     that takes 30 ms for one keeps everybody waiting for two seconds, and gives no more than one of four.
@@ -170,7 +170,7 @@ def _foretold_rows(before: Trial, last: Trial, most_rows: int) -> int:
         return rows / last.taking_s(rows, last.run_s + each_s * (rows - last.rows))
 
     rows = last.rows
-    while rows < most_rows and rows_per_s(rows) < rows_per_s(most_rows) * _AS_GOOD:
+    while rows < most_rows and rows_per_s(rows) < rows_per_s(most_rows) * _WORTHWHILE:
         rows = min(2 * rows, most_rows)
     return rows
 

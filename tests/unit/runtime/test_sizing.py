@@ -84,17 +84,19 @@ def test_requests_are_carried_by_a_processor_for_which_all_threads_of_a_run_wait
         ({1: 100, 2: 200, 4: 400}, 1),
         ({1: 100, 2: 120, 4: 200, 8: 402, 16: 810}, 4),
         ({1: 100, 2: 110, 4: 130}, 64),  # there was no time for more, which may well pay
-        ({1: 33.5, 2: 65.5}, 4),  # nor here, but more than a twentieth of one row's time is not to be had
-        ({1: 100, 2: 150}, 32),
+        ({1: 33.5, 2: 65.5}, 1),  # more than a twentieth of one row's time is not to be had
+        ({1: 33.5, 2: 61.5}, 4),  # here it is
+        ({1: 100, 2: 150}, 16),
         ({1: 100, 2: 90}, 64),
-        ({1: 100, 2: 190, 4: 320}, 32),
+        ({1: 100, 2: 190, 4: 320}, 16),
         ({1: 100}, 64),  # nothing is known
-        ({1: 2.2, 2: 4.2, 4: 8.2, 8: 16.2, 16: 32.2}, 8),  # what a batch costs the server counts, too
-        ({1: 33.2, 2: 65.8, 4: 131.6}, 2),  # and more where a run has had the caches for long
-        ({1: 332, 2: 658, 4: 1316}, 1),
+        ({1: 2.2, 2: 4.2, 4: 8.2, 8: 16.2, 16: 32.2}, 4),  # what a batch costs the server counts, too
+        ({1: 33.2, 2: 65.8, 4: 131.6}, 1),
+        ({1: 33.2, 2: 64, 4: 128}, 2),  # and more where a run has had the caches for long
+        ({1: 332, 2: 640, 4: 1280}, 1),
     ],
 )
-def test_a_batch_has_the_fewest_rows_that_are_as_good_as_any(run_ms: dict[int, float], rows: int) -> None:
+def test_a_batch_has_the_fewest_rows_that_are_nearly_as_good_as_any(run_ms: dict[int, float], rows: int) -> None:
     assert choose(trials(NARROW, run_ms), 64).rows == rows
 
 
@@ -102,11 +104,11 @@ def test_a_batch_has_the_fewest_rows_that_are_as_good_as_any(run_ms: dict[int, f
     ("run_ms", "rows", "pressed_rows"),
     [
         ({1: 100, 2: 200, 4: 400}, 1, 8),
-        ({1: 33.2, 2: 65.8, 4: 131.6}, 2, 16),
-        ({1: 33.2, 2: 65.8, 4: 138}, 2, 16),  # 5 % worse: it may be noise
-        ({1: 33.2, 2: 65.8, 4: 150}, 2, 2),  # 12 % worse
+        ({1: 33.2, 2: 64, 4: 128}, 2, 16),
+        ({1: 33.2, 2: 63, 4: 133}, 2, 16),  # 5 % worse: it may be noise
+        ({1: 33.2, 2: 63, 4: 146}, 2, 2),  # 13 % worse
         ({1: 100, 2: 200, 4: 460}, 1, 2),
-        ({1: 100, 2: 150}, 32, 64),  # no batch may have more
+        ({1: 100, 2: 150}, 16, 64),  # no batch may have more
         ({1: 100}, 64, 64),
     ],
 )
@@ -163,7 +165,7 @@ def test_what_is_chosen_was_tried_and_nothing_tried_is_better_by_more_than_the_n
     tuning = choose(every, 128)
     own = [trial for trial in every if trial.sizing == Sizing(tuning.slots, tuning.intra_op_threads)]
     best = max(trial.rows_per_s for trial in own)
-    assert max(trial.rows_per_s for trial in own if trial.rows <= tuning.rows) >= 0.98 * best
+    assert max(trial.rows_per_s for trial in own if trial.rows <= tuning.rows) >= 0.95 * best
     assert any(trial.rows == tuning.rows for trial in own) or own[-1].rows < tuning.rows <= 128
     assert tuning.rows <= tuning.pressed_rows <= min(8 * tuning.rows, 128)
     with_one_row = [trial.rows_per_s for trial in every if trial.rows == 1]
