@@ -13,7 +13,7 @@ from shoal_server.tensors.batch import Array
 
 Inputs: TypeAlias = Sequence[Array | None]
 
-_RUNS: Final = 2  # of which the shorter counts: memory is set out in the first, and a busy machine only adds
+_RUNS: Final = 2  # of a first trial, of which the shorter counts: memory is set out in the first
 _PASSES: Final = 3  # over all trials, as what keeps a machine busy lasts longer than a few runs
 _GROWTH: Final = 2.0  # times what the last trial took, the next one should take
 
@@ -61,7 +61,7 @@ class Trials:
             for place, trial in enumerate(self.known):
                 if self._over(trial.wall_s, until_s):
                     return False
-                self.known[place] = trial.shorter(self._try(trial.rows, until_s))
+                self.known[place] = trial.shorter(self._try(trial.rows, until_s, runs=1))
         self._more(until_s)
         return True
 
@@ -69,21 +69,23 @@ class Trials:
         """Add trials with more rows."""
         known = self.known
         with suppress(ExecutionFailed):
-            while (rows := larger(known, self._most_rows)) and not self._over(known[-1].wall_s * _GROWTH, until_s):
+            while rows := larger(known, self._most_rows):
+                if self._over(known[-1].wall_s * _GROWTH * _RUNS, until_s):
+                    break
                 known.append(self._try(rows, until_s))
 
-    def _over(self, run_s: float, until_s: float) -> bool:
-        """Whether there is no time any more for a trial of such runs."""
-        return self._clock.monotonic() + run_s * _RUNS > until_s
+    def _over(self, trial_s: float, until_s: float) -> bool:
+        """Whether there is no time any more for such a trial."""
+        return self._clock.monotonic() + trial_s > until_s
 
-    def _try(self, rows: int, until_s: float) -> Trial:
+    def _try(self, rows: int, until_s: float, runs: int = _RUNS) -> Trial:
         """Time the shorter of some runs in every slot; there is one run where there is no time for more."""
         sizing, inputs = self.sizing, self._draw(rows)
         clock_s = self._own_s if sizing.intra_op_threads == 1 else self._clock.monotonic
 
         def timed(_slot: int) -> tuple[float, float]:
             run_s = wall_s = float("inf")
-            for _ in range(_RUNS):
+            for _ in range(runs):
                 start_s, began_s = clock_s(), self._clock.monotonic()
                 self._execute(inputs)
                 run_s, wall_s = min(run_s, clock_s() - start_s), min(wall_s, self._clock.monotonic() - began_s)

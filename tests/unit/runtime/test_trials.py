@@ -149,5 +149,5 @@ def test_no_turn_is_begun_when_the_time_is_up() -> None:
     bench = Bench(1.0)
     trials = trials_of(bench, Sizing(1, 1), 1)
     trials.begin(100.0)
-    take_turns([trials], bench.monotonic() + 1.0)
+    take_turns([trials], bench.monotonic() + 0.5)
     assert bench.monotonic() == 2.0
