@@ -74,8 +74,14 @@ def _seeded_random(seed: int) -> None:
     random.seed(seed)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def blockbuster() -> Iterator[BlockBuster]:
-    """A blocking call that the server makes on a running event loop raises BlockingError."""
+    """A blocking call that the server makes on a running event loop raises BlockingError.
+
+    Not while it is made: it reads a few small files then, on the loop, before it listens. To wrap all calls and unwrap
+    them costs more than most tests, so that is done once.
+    """
     with blockbuster_ctx("shoal_server") as guard:
+        for function in guard.functions.values():
+            function.can_block_in("shoal_server/app.py", "__init__")
         yield guard

@@ -6,20 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blockbuster import BlockBuster
 
 from shoal_testing import models
 from shoal_testing.at_rest import assert_at_rest, eventually, tasks
 from shoal_testing.caller import Caller, request_of
 from shoal_testing.server import RunningServer, running_server
-
-
-@pytest.fixture(autouse=True)
-def _a_server_may_block_while_it_is_made(blockbuster: BlockBuster) -> None:
-    """Building it reads a few small files, on the loop, before it listens."""
-    for function in blockbuster.functions.values():
-        function.can_block_in("shoal_server/app.py", "__init__")
-
 
 VALID = request_of("pair", x=np.array([[3, 4]], np.float32))
 

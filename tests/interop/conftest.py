@@ -3,17 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from blockbuster import BlockBuster
 
 from shoal_server.transport.choice import why_not_native
 from shoal_testing import server
-
-
-@pytest.fixture(autouse=True)
-def _a_server_may_block_while_it_is_made(blockbuster: BlockBuster) -> None:
-    """Building it reads a few small files, on the loop, before it listens."""
-    for function in blockbuster.functions.values():
-        function.can_block_in("shoal_server/app.py", "__init__")
 
 
 @pytest.fixture(

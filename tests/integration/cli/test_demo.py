@@ -1,5 +1,6 @@
 """The demo and its models, as a newcomer runs them."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,9 +19,11 @@ pytestmark = pytest.mark.timeout(55)
 
 
 @pytest.fixture(autouse=True)
-def _a_client_may_block(blockbuster: BlockBuster) -> None:
+def _a_client_may_block(blockbuster: BlockBuster) -> Iterator[None]:
     """Of what runs in this process only: grpc.aio blocks when its last channel goes (0.2 s)."""
     blockbuster.deactivate()
+    yield
+    blockbuster.activate()
 
 
 def test_the_demo_answers_as_scikit_learn_does_and_ends_well(
