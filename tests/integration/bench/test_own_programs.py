@@ -10,6 +10,8 @@ import pytest
 from shoal_bench import coalescing, fairness, overload, retry_storm
 from shoal_server.transport.choice import why_not_native
 
+_WARM_UP_S = 0.2  # figures need not be those of a server that has settled
+
 pytestmark = pytest.mark.timeout(60)
 native = pytest.mark.skipif(bool(why_not_native()), reason="the native load generator is not built here")
 
@@ -38,6 +40,7 @@ def test_rows_that_travel_together_cost_less_than_each_by_itself(
 def test_an_overload_is_measured_from_its_capacity_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(overload, "_WARM_UP_S", _WARM_UP_S)
     found = recorded(overload.main, ["--rounds", "1", "--seconds", "0.5"], tmp_path / "a.json", monkeypatch)
     course = found["rounds"][0]["shoal"]  # type: ignore[index]
     assert course["capacity_per_s"] > 0
@@ -52,6 +55,7 @@ def test_an_overload_is_measured_from_its_capacity_to_its_end(
 def test_callers_with_certificates_of_their_own_are_measured_side_by_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(fairness, "_WARM_UP_S", _WARM_UP_S)
     found = recorded(fairness.main, ["--rounds", "1", "--seconds", "0.25"], tmp_path / "a.json", monkeypatch)
     figures = found["figures"]
     assert set(figures["quiet"]) == {"alone", "its share", "a flood"}  # type: ignore[index]
@@ -64,7 +68,7 @@ def test_callers_with_certificates_of_their_own_are_measured_side_by_side(
 def test_clients_that_try_again_are_measured_before_an_overload_in_it_and_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = recorded(retry_storm.main, ["--rounds", "1", "--seconds", "0.5"], tmp_path / "a.json", monkeypatch)
+    found = recorded(retry_storm.main, ["--rounds", "1", "--seconds", "0.25"], tmp_path / "a.json", monkeypatch)
     for name in ("grpcio", "shoal"):
         storm = found["rounds"][0][name]  # type: ignore[index]
         for phase in ("before", "storm", "settling", "after"):
