@@ -140,11 +140,11 @@ docker:  ## build the image (TAG=shoal:latest)
 pytest = $(BIN)/python -m pytest $(1) $(PYTEST_ARGS)$(if $(PYTEST_ARGS), || [ $$? -eq 5 ])
 
 # While the crate is compiled and while tests wait, which they do for a quarter of their time, processors are idle.
-# Whatever is no matter of time, and needs no crate, has that time.
+# Whatever is no matter of time, and needs no crate, has that time; so have the tests that run once more.
 
 .PHONY: test
 test:  ## every check that CI runs: lint, and all tests but the long ones (PYTEST_ARGS="-k batch")
-	@$(MAKE) --jobs 3 test-python crate-beside
+	@$(MAKE) --jobs 4 test-python grpcio-beside crate-beside
 
 VIRTUAL := tests/sim tests/property tests/unit
 EARLY := tests/sim $(filter-out %/test_plain_requests.py,$(wildcard tests/property/test_*.py)) \
@@ -157,12 +157,18 @@ test-early: $(READY)
 .PHONY: test-python
 test-python: $(NATIVE) test-early
 	$(call pytest,--numprocesses $(WORKERS) --dist worksteal $(addprefix --ignore ,$(EARLY)))
-	@if $(BIN)/python -c 'import shoal_native' 2>/dev/null; then $(MAKE) test-grpcio; fi
 
-# What clients see must not depend on what carries it, so those tests run once more.
+# What clients see must not depend on what carries it, so those tests run once more, beside the others; what they print
+# comes when they are over.
+.PHONY: grpcio-beside
+grpcio-beside: $(NATIVE) test-early
+	@if $(BIN)/python -c 'import shoal_native' 2>/dev/null; then \
+		passed=0; $(MAKE) test-grpcio &>.venv/grpcio.log || passed=$$?; cat .venv/grpcio.log; exit $$passed; \
+	fi
+
 .PHONY: test-grpcio
 test-grpcio:
-	$(call pytest,--numprocesses $(WORKERS) --dist worksteal --transport grpcio tests/integration/protocol tests/faults)
+	$(call pytest,--transport grpcio tests/integration/protocol tests/faults)
 
 # Whoever imports a file of Python first compiles it, and all processes that run tests begin with the same. So while the
 # wheel is built the first time, this is done for them; what may be wrong with it, they say.
