@@ -144,7 +144,7 @@ pytest = $(BIN)/python -m pytest $(1) $(PYTEST_ARGS)$(if $(PYTEST_ARGS), || [ $$
 
 .PHONY: test
 test:  ## every check that CI runs: lint, and all tests but the long ones (PYTEST_ARGS="-k batch")
-	@$(MAKE) --jobs 4 test-python grpcio-beside crate-beside
+	@$(MAKE) --jobs 4 test-early test-python grpcio-beside crate-beside
 
 VIRTUAL := tests/sim tests/property tests/unit
 EARLY := tests/sim $(filter-out %/test_plain_requests.py,$(wildcard tests/property/test_*.py)) \
@@ -155,7 +155,7 @@ test-early: $(READY)
 	$(call pytest,$(EARLY))
 
 .PHONY: test-python
-test-python: $(NATIVE) test-early
+test-python: $(READY) $(NATIVE)
 	$(call pytest,--numprocesses $(WORKERS) --dist worksteal $(addprefix --ignore ,$(EARLY)))
 
 # What clients see must not depend on what carries it, so those tests run once more, beside the others; what they print

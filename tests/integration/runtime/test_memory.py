@@ -19,9 +19,10 @@ MODEL_MB = 32  # in weights of 4 MB, which the C library would keep for itself
 LOADS = 6
 KEPT_MB = 16
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc"
-)
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc"),
+    pytest.mark.timeout(60),  # each load starts a process, on a machine that has other things to do
+]
 
 
 def resident_mb() -> float:
