@@ -79,7 +79,7 @@ def test_as_many_runs_are_under_way_as_there_are_slots() -> None:
         barrier.wait()
         return bench.execute(inputs)
 
-    assert len(tried(bench, Sizing(3, 1), 1, 100.0, together)) == 1
+    trials_of(bench, Sizing(3, 1), 1, together).begin(100.0)
     assert len(bench.threads) == 3
 
 
