@@ -280,6 +280,9 @@ impl<T> Drop for Connection<T> {
                 }
                 call.let_go();
                 server.calls.fetch_sub(1, Ordering::Relaxed);
+                if call.kind != Kind::Stream {
+                    self.shared.hub.lookout.went(Instant::now());
+                }
                 server.statistics.add(
                     call.shared.route,
                     status::CANCELLED,

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 
 use crate::call::{Answer, CallShared, Owner};
+use crate::lookout::Lookout;
 use crate::raising::Raising;
 use crate::server::ServerShared;
 use crate::status::Failure;
@@ -46,6 +47,7 @@ pub struct Hub {
     idle: Mutex<Option<Thread>>,
     /// Of the hub's thread.
     pub raising: Raising,
+    pub lookout: Lookout,
 }
 
 impl Hub {
@@ -83,6 +85,10 @@ impl Hub {
             }
             if let Some(thread) = &*lock(&self.idle) {
                 thread.unpark();
+            }
+            if self.lookout.is_for_one() {
+                // It has been awake for so long that it would not be let onto our processor before we are done.
+                std::thread::yield_now();
             }
         }
     }

@@ -19,6 +19,7 @@ mod hub;
 mod inbox;
 mod listener;
 mod load;
+mod lookout;
 mod message;
 mod metadata;
 mod oip;

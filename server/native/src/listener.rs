@@ -78,6 +78,8 @@ impl Listener {
                         }
                         let own = hub.clone();
                         tokio::spawn(async move { own.raising.run(|| server.inbox.tell()).await });
+                        let own = hub.clone();
+                        tokio::spawn(async move { own.lookout.run().await });
                         Distribution(hub).await;
                     });
                     runtime.shutdown_background();

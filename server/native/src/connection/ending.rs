@@ -45,13 +45,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         if let Some(deadline) = call.watched {
             self.deadlines.remove(&(deadline, place));
         }
-        let took = call.began.elapsed();
+        let now = Instant::now();
+        let took = now - call.began;
         self.rapid = match status == status::CANCELLED && took < RAPID {
             true => self.rapid + 1,
             false => self.rapid.saturating_sub(1),
         };
         self.free.push(place);
         self.under_way -= 1;
+        if call.kind != Kind::Stream {
+            self.shared.hub.lookout.went(now);
+        }
         call.let_go();
         let server = &self.shared.server;
         server.calls.fetch_sub(1, Ordering::Relaxed);

@@ -81,6 +81,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
         server.calls.fetch_add(1, Ordering::Relaxed);
         self.under_way += 1;
+        if kind != Kind::Stream {
+            self.shared.hub.lookout.came(began);
+        }
         let reader = Reader::new(server.limits.message_bytes, encoding.unwrap_or(Encoding::Identity));
         self.slots[place].call = Some(Box::new(Call {
             shared: shared.clone(),
