@@ -95,21 +95,24 @@ def larger(trials: Sequence[Trial], most_rows: int) -> int:
     return 0 if flat else min(2 * last.rows, most_rows)
 
 
-def choose(trials: Sequence[Trial], most_rows: int) -> Tuning:
-    """Choose by throughput, and among what is as good, by how soon a caller who is alone has his answer.
+def better(trials: Sequence[Trial], most_rows: int) -> Sizing:
+    """Choose a sizing by throughput, and among what is as good, by how soon a caller who is alone has his answer.
 
-    ``trials`` are those of every sizing that was tried, each ascending by rows; ``most_rows`` what a batch may have.
+    ``trials`` are those of every sizing that can still be had, each ascending by rows; ``most_rows`` what a batch may
+    have.
     """
-    by_sizing: dict[Sizing, list[Trial]] = {}
-    for trial in trials:
-        by_sizing.setdefault(trial.sizing, []).append(trial)
+    by_sizing = _by_sizing(trials)
     # Where the time was up before the end, more rows might have paid: that is held against none of the others.
     fair_rows = min((tried[-1].rows for tried in by_sizing.values() if larger(tried, most_rows)), default=most_rows)
     peaks = {sizing: _peak(tried, fair_rows) for sizing, tried in by_sizing.items()}
-    sizing, own = min(
-        ((sizing, tried) for sizing, tried in by_sizing.items() if peaks[sizing] >= max(peaks.values()) * _NO_SLOWER),
-        key=lambda item: item[1][0].run_s,
-    )
+    as_good = (sizing for sizing, peak in peaks.items() if peak >= max(peaks.values()) * _NO_SLOWER)
+    return min(as_good, key=lambda sizing: by_sizing[sizing][0].run_s)
+
+
+def tuned(sizing: Sizing, trials: Sequence[Trial], most_rows: int) -> Tuning:
+    """Choose how a model is run in a sizing, and tell what others took; ``trials`` and ``most_rows`` are as above."""
+    by_sizing = _by_sizing(trials)
+    own = by_sizing[sizing]
     rows = _paying_rows(own, most_rows)
     pressed_rows = _pressed_rows(own, rows, most_rows)
     delay_s = _delay_s(sizing, own)
@@ -129,6 +132,13 @@ def choose(trials: Sequence[Trial], most_rows: int) -> Tuning:
 def untried(sizing: Sizing, why: str) -> Tuning:
     """Return what holds where nothing was measured: as many rows as may be, and no wait."""
     return Tuning(sizing.slots, sizing.intra_op_threads, reason=f"{sizing}: {why}")
+
+
+def _by_sizing(trials: Sequence[Trial]) -> dict[Sizing, list[Trial]]:
+    found: dict[Sizing, list[Trial]] = {}
+    for trial in trials:
+        found.setdefault(trial.sizing, []).append(trial)
+    return found
 
 
 def _peak(trials: Sequence[Trial], most_rows: int) -> float:

@@ -14,7 +14,7 @@ from shoal_server.lifecycle.ports import Tuning
 from shoal_server.runtime.made_up import Profile, Recipe
 from shoal_server.runtime.ort_session import OrtSession
 from shoal_server.runtime.run_control import TimeLimit
-from shoal_server.runtime.sizing import QUICK_S, Sizing, Trial, choose, sized, untried, worth_trying
+from shoal_server.runtime.sizing import QUICK_S, Sizing, Trial, better, sized, tuned, untried, worth_trying
 from shoal_server.runtime.trials import Inputs, Trials, take_turns
 from shoal_server.runtime.variable_lengths import Varying
 from shoal_server.runtime.within import OutOfTimeError, within
@@ -130,15 +130,14 @@ class Tuner:
             with suppress(LoadFailed):  # there is no memory for two, say
                 other = side(open_more(sizing.intra_op_threads), sizing)
                 best = self._better(best, other, ends_s - self._budget_s * left / len(sizings))
-        return choose(self._known, self._most_rows), best.session
+        return tuned(best.trials.sizing, self._known, self._most_rows), best.session
 
     def _better(self, best: _Side, other: _Side, until_s: float) -> _Side:
         """Try another sizing, and in turn with it the best so far; return the better, and close the other."""
         with suppress(ExecutionFailed, OutOfTimeError):
             other.trials.begin(until_s)
             take_turns([best.trials, other.trials], until_s)
-        tuning = choose(self._known, self._most_rows)
-        if Sizing(tuning.slots, tuning.intra_op_threads) == other.trials.sizing:
+        if better([*best.trials.known, *other.trials.known], self._most_rows) == other.trials.sizing:
             best, other = other, best
         other.session.close()
         return best

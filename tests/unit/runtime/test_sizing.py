@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_server.runtime.sizing import Sizing, Trial, choose, larger, sized, untried, worth_trying
+from shoal_server.runtime.sizing import Sizing, Trial, better, larger, sized, tuned, untried, worth_trying
 
 WIDE, NARROW = Sizing(1, 2), Sizing(2, 1)
 
@@ -65,8 +65,7 @@ def test_more_rows_are_tried_until_two_doublings_brought_nothing(run_ms: dict[in
 def test_throughput_decides_and_among_equals_the_lone_caller(
     narrow: dict[int, float], wide: dict[int, float], chosen: Sizing
 ) -> None:
-    tuning = choose([*trials(NARROW, narrow), *trials(WIDE, wide)], 64)
-    assert (tuning.slots, tuning.intra_op_threads) == (chosen.slots, chosen.intra_op_threads)
+    assert better([*trials(NARROW, narrow), *trials(WIDE, wide)], 64) == chosen
 
 
 @pytest.mark.parametrize(("row_bytes", "chosen"), [(0, WIDE), (20_000, WIDE), (2_000_000, NARROW)])
@@ -74,8 +73,7 @@ def test_requests_are_carried_by_a_processor_for_which_all_threads_of_a_run_wait
     row_bytes: int, chosen: Sizing
 ) -> None:
     tried = [Trial(NARROW, 1, 0.1, 0.1, row_bytes), Trial(WIDE, 1, 0.05, 0.05, row_bytes)]
-    tuning = choose(tried, 1)
-    assert (tuning.slots, tuning.intra_op_threads) == (chosen.slots, chosen.intra_op_threads)
+    assert better(tried, 1) == chosen
 
 
 @pytest.mark.parametrize(
@@ -97,7 +95,7 @@ def test_requests_are_carried_by_a_processor_for_which_all_threads_of_a_run_wait
     ],
 )
 def test_a_batch_has_the_fewest_rows_that_are_nearly_as_good_as_any(run_ms: dict[int, float], rows: int) -> None:
-    assert choose(trials(NARROW, run_ms), 64).rows == rows
+    assert tuned(NARROW, trials(NARROW, run_ms), 64).rows == rows
 
 
 @pytest.mark.parametrize(
@@ -115,7 +113,7 @@ def test_a_batch_has_the_fewest_rows_that_are_nearly_as_good_as_any(run_ms: dict
 def test_a_batch_has_up_to_eight_times_as_many_while_callers_wait_anyway_unless_that_is_much_worse(
     run_ms: dict[int, float], rows: int, pressed_rows: int
 ) -> None:
-    tuning = choose(trials(NARROW, run_ms), 64)
+    tuning = tuned(NARROW, trials(NARROW, run_ms), 64)
     assert (tuning.rows, tuning.pressed_rows) == (rows, pressed_rows)
 
 
@@ -132,12 +130,13 @@ def test_a_batch_has_up_to_eight_times_as_many_while_callers_wait_anyway_unless_
 def test_waiting_pays_where_there_is_one_slot_and_rows_cost_nothing(
     sizing: Sizing, run_ms: dict[int, float], delay_ms: float
 ) -> None:
-    tuning = choose(trials(sizing, run_ms), 64)
+    tuning = tuned(sizing, trials(sizing, run_ms), 64)
     assert tuning.delay_s * 1e3 == pytest.approx(delay_ms)
 
 
 def test_the_reason_has_the_choice_and_the_figures_that_led_to_it() -> None:
-    tuning = choose([*trials(NARROW, {1: 99.2, 2: 199.2, 4: 399.2}), *trials(WIDE, {1: 79.2, 2: 149.2})], 64)
+    tried = [*trials(NARROW, {1: 99.2, 2: 199.2, 4: 399.2}), *trials(WIDE, {1: 79.2, 2: 149.2})]
+    tuning = tuned(NARROW, tried, 64)
     assert tuning.reason == (
         "2 x 1 thread, batches of up to 1 row (8 while callers wait for long), waiting never pays; rows/s by rows, "
         "2 x 1 thread: 1: 20, 2: 20, 4: 20; 1 x 2 threads: 1: 12.5, 2: 13.33"
@@ -162,8 +161,10 @@ def test_what_is_chosen_was_tried_and_nothing_tried_is_better_by_more_than_the_n
     every = [
         Trial(sizing, 1 << doubled, run_s, run_s) for sizing, times in tried for doubled, run_s in enumerate(times)
     ]
-    tuning = choose(every, 128)
-    own = [trial for trial in every if trial.sizing == Sizing(tuning.slots, tuning.intra_op_threads)]
+    sizing = better(every, 128)
+    tuning = tuned(sizing, every, 128)
+    assert (tuning.slots, tuning.intra_op_threads) == (sizing.slots, sizing.intra_op_threads)
+    own = [trial for trial in every if trial.sizing == sizing]
     best = max(trial.rows_per_s for trial in own)
     assert max(trial.rows_per_s for trial in own if trial.rows <= tuning.rows) >= 0.95 * best
     assert any(trial.rows == tuning.rows for trial in own) or own[-1].rows < tuning.rows <= 128
