@@ -39,11 +39,12 @@ class Reply(NamedTuple):
     hedged: bool
 
 
-def failed_of(error: CallError) -> Failed:
-    """Return what the retry policy has to know of an error."""
+def failed_of(error: CallError, *, elsewhere: bool = False) -> Failed:
+    """Return what the retry policy has to know of an error; ``elsewhere``: nobody was reached, and there is another."""
     if error.never_retry:
         return Failed(error.status, Pushback(None))
-    return Failed(error.status, Pushback(error.retry_after_s) if error.retry_after_s is not None else None)
+    pushback = Pushback(error.retry_after_s) if error.retry_after_s is not None else None
+    return Failed(error.status, pushback, elsewhere and pushback is None)
 
 
 def leaves_hope(error: BaseException) -> bool:

@@ -243,8 +243,8 @@ class Caller:
 
     async def again(self, error: CallError, call: Call, attempts: int, deadline_s: float) -> bool:
         """Wait as the policy says and return True to send the call again; False: give up."""
-        failed = failed_of(error)
-        if may_mend(failed):
+        failed = failed_of(error, elsewhere=self._is_elsewhere(error, call))
+        if may_mend(failed) and not failed.elsewhere:
             self._budget.failed()
         delay_s = retry_delay_s(
             self._retry,
@@ -259,6 +259,13 @@ class Caller:
             return False
         await asyncio.sleep(delay_s)
         return True
+
+    def _is_elsewhere(self, error: CallError, call: Call) -> bool:
+        """Whether nobody was reached, and there is another target that takes calls."""
+        if error.status != "UNAVAILABLE" or call.only is not None or not self._connections:
+            return False
+        index = self._names.index(error.target)
+        return not self._connections[index].established and self._rotation.has_other(index, self.now_s())
 
     def _hedge_after_s(self, call: Call) -> float | None:
         """Return when a second copy of a call may be sent, in seconds from its begin; None: never."""

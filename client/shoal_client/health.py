@@ -52,6 +52,10 @@ class Rotation:
         soonest = min(range(count), key=lambda index: (index == avoid, self._targets[index].out_until_s))
         return self._chosen(soonest)
 
+    def has_other(self, index: int, now_s: float) -> bool:
+        """Whether another target than this takes calls."""
+        return any(self._takes(target, now_s) for other, target in enumerate(self._targets) if other != index)
+
     def succeeded(self, index: int) -> None:
         """The target answered, with whatever status: it can be reached."""
         target = self._targets[index]

@@ -1,9 +1,10 @@
 """When a failed call is sent again: a pure policy, with a budget.
 
-Three rules keep retries from making an overload worse. Only a failure that says "not here" (UNAVAILABLE) is tried again
+Four rules keep retries from making an overload worse. Only a failure that says "not here" (UNAVAILABLE) is tried again
 of our own accord; one that says "too much" (RESOURCE_EXHAUSTED) only when the server itself says when, by the trailer
 ``grpc-retry-pushback-ms``, which is obeyed to the letter (gRPC proposal A6). And all calls of a client share a budget:
-retries stop where more than about one call in ten needs one.
+retries stop where more than about one call in ten needs one. What failed because there was no connection has been
+no load to anybody, and takes nothing of it where another target can be asked.
 """
 
 from dataclasses import dataclass
@@ -94,10 +95,14 @@ def read_pushback(value: str | None) -> Pushback | None:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An attempt that failed: the name of its status, and what the server said about coming again."""
+    """An attempt that failed: the name of its status, and what the server said about coming again.
+
+    ``elsewhere``: there was no connection to who was asked, and there is another target.
+    """
 
     status: str
     pushback: Pushback | None = None
+    elsewhere: bool = False
 
 
 def may_mend(failed: Failed) -> bool:
@@ -121,16 +126,20 @@ def retry_delay_s(  # noqa: PLR0913 - all that the decision rests on
 
     Args:
         options: the policy.
-        budget: what is left; the caller has counted the failure already.
+        budget: what is left; the caller has counted the failure already, unless it is asked elsewhere.
         failed: the attempt that failed.
         attempts: how often the request was sent so far.
         idempotent: whether sending it twice does no harm. If not, it is never sent again.
         remaining_s: the time that is left to the call. A wait that would not end before is not begun.
         jitter: a random number in [0, 1), so that the callers of a server that was away do not all come at once.
     """
-    if not idempotent or attempts >= options.max_attempts or not may_mend(failed) or not budget.allows:
+    if not idempotent or attempts >= options.max_attempts or not may_mend(failed):
         return None
-    if failed.pushback is not None and failed.pushback.delay_s is not None:
+    if not failed.elsewhere and not budget.allows:
+        return None
+    if failed.elsewhere:
+        delay_s = 0.0
+    elif failed.pushback is not None and failed.pushback.delay_s is not None:
         delay_s = failed.pushback.delay_s
     else:
         longest = min(options.max_delay_s, options.first_delay_s * options.multiplier ** (attempts - 1))

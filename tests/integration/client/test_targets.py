@@ -57,6 +57,18 @@ def test_several_targets_take_turns_and_a_dead_one_is_left_out(run: Run) -> None
     run(main())
 
 
+def test_however_many_calls_meet_a_target_that_is_gone_all_are_answered_by_another(run: Run) -> None:
+    async def main() -> None:
+        fake = FakeServer(ModelInfer=echoing)
+        dead = f"127.0.0.1:{free_port()}"
+        async with serving(fake), AsyncClient([dead, fake.address]) as client:
+            results = await asyncio.gather(*(client.infer("m", ROW) for _ in range(100)))
+            assert fake.calls["ModelInfer"] == 100
+            assert sum(result.timings.attempts for result in results) > 120, "many of them went there first"
+
+    run(main())
+
+
 def test_a_retry_goes_elsewhere(run: Run) -> None:
     async def main() -> None:
         bad, good = failing(1000, grpc.StatusCode.UNAVAILABLE), FakeServer(ModelInfer=echoing)

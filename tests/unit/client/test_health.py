@@ -31,6 +31,16 @@ def test_a_target_that_fails_is_left_out_and_then_gets_one_call_to_show_itself()
     assert rotation.health(0.5)[0].healthy
 
 
+def test_there_is_another_where_another_takes_calls() -> None:
+    rotation = Rotation(("a:1", "b:1"))
+    assert rotation.has_other(0, 0.0)
+    rotation.failed(1, 0.0, 0.5)
+    assert not rotation.has_other(0, 0.1)
+    assert rotation.has_other(1, 0.1)
+    assert rotation.has_other(0, 0.5), "it may show itself"
+    assert not Rotation(("only:1",)).has_other(0, 0.0)
+
+
 def test_a_probe_that_its_caller_gave_up_leaves_room_for_the_next() -> None:
     rotation = Rotation(("a:1", "b:1"))
     rotation.failed(0, 0.0, 0.5)

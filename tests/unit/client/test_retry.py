@@ -55,6 +55,18 @@ def test_only_what_says_elsewhere_or_later_is_sent_again(
     assert may_mend(Failed(status, pushback)) == (wanted is not None)
 
 
+def test_where_nobody_was_reached_and_there_is_another_it_is_asked_at_once_whatever_the_budget() -> None:
+    budget = RetryBudget(OPTIONS)
+    while budget.allows:
+        budget.failed()
+    failed = Failed("UNAVAILABLE", elsewhere=True)
+    assert delay(failed, budget=budget) == 0.0
+    assert delay(failed, budget=budget, attempts=4) is None
+    assert delay(failed, budget=budget, idempotent=False) is None
+    assert delay(failed, budget=budget, remaining_s=0.0) is None
+    assert delay(Failed("UNAVAILABLE"), budget=budget) is None
+
+
 def test_waits_grow_up_to_the_longest_and_are_spread() -> None:
     failed = Failed("UNAVAILABLE")
     assert [delay(failed, attempts=attempts) for attempts in (1, 2, 3, 4)] == [0.1, 0.2, 0.3, None]
