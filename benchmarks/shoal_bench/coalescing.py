@@ -19,6 +19,7 @@ import numpy as np
 
 from shoal_bench.load import closed_loop
 from shoal_bench.models import write_models
+from shoal_bench.positive import count
 from shoal_bench.record import RecordError, load_average, machine, write
 from shoal_bench.tiny import NAME, WIDTHS
 from shoal_bench.watched import ServerFailed, WatchedProcess, own_server
@@ -128,15 +129,15 @@ def _say(text: str) -> None:
 def main() -> int:
     """Parse the command line, measure, print, and write the record if one is asked for; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m shoal_bench.coalescing", description=__doc__)
-    parser.add_argument("--callers", type=int, default=256, metavar="N", help="tasks that call at once (default 256)")
-    parser.add_argument("--rows", type=int, default=10000, metavar="N", help="per round and side (default 10000)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds, both in turn (default 5)")
-    parser.add_argument("--max-rows", type=int, default=64, metavar="N", help="rows per request (default 64)")
+    parser.add_argument("--callers", type=count, default=256, metavar="N", help="tasks that call at once (default 256)")
+    parser.add_argument("--rows", type=count, default=10000, metavar="N", help="per round and side (default 10000)")
+    parser.add_argument("--rounds", type=count, default=5, metavar="N", help="rounds, both in turn (default 5)")
+    parser.add_argument("--max-rows", type=count, default=64, metavar="N", help="rows per request (default 64)")
     parser.add_argument("--delay-ms", type=float, default=2.0, metavar="MS", help="how long a row may wait (default 2)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="keep all figures as JSON")
     given = parser.parse_args()
-    if min(given.callers, given.rounds) < 1 or given.rows < given.callers:
-        parser.error("--callers and --rounds are at least 1, --rows at least --callers")
+    if given.rows < given.callers:
+        parser.error("--rows is at least --callers")
     about = machine()
     try:
         options = Coalescing(given.max_rows, given.delay_ms / 1e3)

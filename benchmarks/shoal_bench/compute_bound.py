@@ -31,6 +31,7 @@ from shoal.inference import grpc_service_pb2 as pb
 from shoal_bench.best_loop import Round, Side, better_loop, verdict
 from shoal_bench.convolutional import CHANNELS, NAME, PIXELS, save_network
 from shoal_bench.native_echo import METHOD
+from shoal_bench.positive import count, quantity
 from shoal_bench.process import SERVE, MeasuredProcess, running
 from shoal_bench.record import machine
 
@@ -156,10 +157,10 @@ def _say(text: str) -> None:
 async def main() -> None:
     """Parse the command line, measure, print, and write the record if one is asked for."""
     parser = argparse.ArgumentParser(prog="python -m shoal_bench.compute_bound", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="rounds, the sides in turn (default 9)")
-    parser.add_argument("--seconds", type=float, default=6.0, metavar="S", help="per side and round (default 6)")
-    parser.add_argument("--in-flight", type=int, default=32, metavar="N", help="calls under way at once (default 32)")
-    parser.add_argument("--most-rows", type=int, default=16, metavar="N", help="in a loop's batch (default 16)")
+    parser.add_argument("--rounds", type=count, default=9, metavar="N", help="rounds, the sides in turn (default 9)")
+    parser.add_argument("--seconds", type=quantity, default=6.0, metavar="S", help="per side and round (default 6)")
+    parser.add_argument("--in-flight", type=count, default=32, metavar="N", help="calls under way at once (default 32)")
+    parser.add_argument("--most-rows", type=count, default=16, metavar="N", help="in a loop's batch (default 16)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write all figures, with the machine's, as JSON")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

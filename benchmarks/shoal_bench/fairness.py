@@ -27,6 +27,7 @@ from shoal_bench.lateness import starved_line
 from shoal_bench.models import write_models
 from shoal_bench.order import Closed, EngineError, Load, Order, Payload
 from shoal_bench.payloads import made_up
+from shoal_bench.positive import count, quantity
 from shoal_bench.record import RecordError, load_average, machine, write
 from shoal_bench.scenario import Request
 from shoal_bench.secure import Tls
@@ -253,12 +254,10 @@ def _say(text: str) -> None:
 def main() -> int:
     """Parse the command line, measure, print, and write the record if one is asked for; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m shoal_bench.fairness", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds over all loads (default 3)")
-    parser.add_argument("--seconds", type=float, default=8.0, metavar="S", help="of each load (default 8)")
+    parser.add_argument("--rounds", type=count, default=3, metavar="N", help="rounds over all loads (default 3)")
+    parser.add_argument("--seconds", type=quantity, default=8.0, metavar="S", help="of each load (default 8)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="keep all figures as JSON")
     given = parser.parse_args()
-    if given.rounds < 1 or not given.seconds > 0:
-        parser.error("all numbers are positive")
     about = machine()
     try:
         figures = measure(given.rounds, given.seconds, _say)

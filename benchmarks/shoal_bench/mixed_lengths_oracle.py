@@ -34,6 +34,7 @@ import uvloop
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_bench.load import closed_loop
+from shoal_bench.positive import count
 from shoal_bench.process import SERVE, MeasuredProcess, running
 from shoal_bench.record import machine
 from shoal_bench.transformer import LAYERS, LONGEST, NAME, VOCABULARY, WIDTH, transformer
@@ -281,9 +282,9 @@ def _say(text: str) -> None:
 def main() -> None:
     """Parse the command line, measure, print, and write the record if one is asked for."""
     parser = argparse.ArgumentParser(prog="python -m shoal_bench.mixed_lengths_oracle", description=__doc__)
-    parser.add_argument("--texts", type=int, default=1000, metavar="N", help="per side and round (default 1000)")
-    parser.add_argument("--in-flight", type=int, default=64, metavar="N", help="callers at once (default 64)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds, all sides in turn (default 5)")
+    parser.add_argument("--texts", type=count, default=1000, metavar="N", help="per side and round (default 1000)")
+    parser.add_argument("--in-flight", type=count, default=64, metavar="N", help="callers at once (default 64)")
+    parser.add_argument("--rounds", type=count, default=5, metavar="N", help="rounds, all sides in turn (default 5)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write all figures, with the machine's, as JSON")
     given = parser.parse_args()
     options = Options(given.texts, given.in_flight, given.rounds)

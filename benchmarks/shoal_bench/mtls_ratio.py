@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 
 from shoal_bench.echo_ratio import Options, Side, measure_side, question_for
+from shoal_bench.positive import count
 from shoal_bench.process import SERVE, running
 from shoal_bench.record import machine
 from shoal_bench.tiny import write_tiny
@@ -82,9 +83,9 @@ def _say(text: str) -> None:
 def main() -> None:
     """Parse the command line, measure, print, and write the record if one is asked for."""
     parser = argparse.ArgumentParser(prog="python -m shoal_bench.mtls_ratio", description=__doc__)
-    parser.add_argument("--in-flight", type=int, default=64, metavar="N", help="calls under way at once (default 64)")
-    parser.add_argument("--calls", type=int, default=4000, metavar="N", help="calls per round and side (default 4000)")
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="rounds, the sides in turn (default 9)")
+    parser.add_argument("--in-flight", type=count, default=64, metavar="N", help="calls under way at once (default 64)")
+    parser.add_argument("--calls", type=count, default=4000, metavar="N", help="per round and side (default 4000)")
+    parser.add_argument("--rounds", type=count, default=9, metavar="N", help="rounds, the sides in turn (default 9)")
     parser.add_argument("--transport", default="auto", help="the servers' transport (default auto)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write all figures, with the machine's, as JSON")
     given = parser.parse_args()

@@ -31,6 +31,7 @@ from cryptography.x509.oid import NameOID
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_bench.apart import Division, confined, divided, our_cpus, shared
 from shoal_bench.native_echo import METHOD
+from shoal_bench.positive import count, quantity
 from shoal_bench.process import SERVE, MeasuredProcess, running
 from shoal_bench.record import machine
 from shoal_bench.tiny import NAME, WIDTHS, write_tiny
@@ -227,8 +228,8 @@ def _say(text: str) -> None:
 def main() -> None:
     """Parse the command line, measure, print, and write the record if one is asked for."""
     parser = argparse.ArgumentParser(prog="python -m shoal_bench.native", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds, all sides in turn (default 5)")
-    parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="per side and round (default 2)")
+    parser.add_argument("--rounds", type=count, default=5, metavar="N", help="rounds, all sides in turn (default 5)")
+    parser.add_argument("--seconds", type=quantity, default=2.0, metavar="S", help="per side and round (default 2)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write all figures, with the machine's, as JSON")
     parser.add_argument("--shared", action="store_true", help="let the generator use the servers' CPUs")
     given = parser.parse_args()

@@ -30,6 +30,7 @@ from shoal_bench.lateness import starved_line
 from shoal_bench.order import Closed, Engine, EngineError, Load, Order, Payload
 from shoal_bench.payloads import made_up
 from shoal_bench.peers.start import peer, version_of
+from shoal_bench.positive import count, quantity
 from shoal_bench.record import RecordError, load_average, machine, write
 from shoal_bench.scenario import Request, ScenarioError
 from shoal_bench.site import Site, our_own
@@ -303,17 +304,15 @@ def main() -> int:
     parser.add_argument("--model", default=_MODEL, help=f"one of the benchmarks' (default {_MODEL})")
     parser.add_argument("--shared", action="store_true", help="let the generator use the servers' CPUs")
     parser.add_argument(
-        "--callers", type=int, default=_CALLERS, metavar="N", help=f"who ask for the capacity (default {_CALLERS})"
+        "--callers", type=count, default=_CALLERS, metavar="N", help=f"who ask for the capacity (default {_CALLERS})"
     )
-    parser.add_argument("--times", type=float, default=3.0, metavar="X", help="of the capacity (default 3)")
-    parser.add_argument("--deadline-ms", type=float, default=100.0, metavar="MS", help="of each call (default 100)")
-    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of overload each round (default 5)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="over all servers (default 3)")
+    parser.add_argument("--times", type=quantity, default=3.0, metavar="X", help="of the capacity (default 3)")
+    parser.add_argument("--deadline-ms", type=quantity, default=100.0, metavar="MS", help="of each call (default 100)")
+    parser.add_argument("--seconds", type=quantity, default=5.0, metavar="S", help="of overload each round (default 5)")
+    parser.add_argument("--rounds", type=count, default=3, metavar="N", help="over all servers (default 3)")
     parser.add_argument("--mlserver", type=Path, metavar="VENV", help="the environment in which MLServer is installed")
     parser.add_argument("--record", type=Path, metavar="FILE", help="keep all figures as JSON")
     given = parser.parse_args()
-    if min(given.callers, given.times, given.deadline_ms, given.seconds, given.rounds) <= 0:
-        parser.error("all numbers are positive")
     division = shared(our_cpus()) if given.shared else divided(our_cpus())
     options = Options(given.model, division, given.callers, given.times, given.deadline_ms / 1e3, given.seconds)
     about = machine()

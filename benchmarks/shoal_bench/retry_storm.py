@@ -33,6 +33,7 @@ from shoal_bench.load import closed_loop
 from shoal_bench.models import write_models
 from shoal_bench.pacer import Pacer
 from shoal_bench.peers.start import free_ports
+from shoal_bench.positive import count, quantity
 from shoal_bench.record import RecordError, load_average, machine, write
 from shoal_bench.target import INFER, TargetError
 from shoal_bench.watched import ServerFailed, own_server
@@ -256,12 +257,10 @@ def _say(text: str) -> None:
 def main() -> int:
     """Parse the command line, measure, print, and write the record if one is asked for; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m shoal_bench.retry_storm", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds, both clients in turn (default 3)")
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of each load (default 3)")
+    parser.add_argument("--rounds", type=count, default=3, metavar="N", help="rounds, both clients in turn (default 3)")
+    parser.add_argument("--seconds", type=quantity, default=3.0, metavar="S", help="of each load (default 3)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="keep all figures as JSON")
     given = parser.parse_args()
-    if given.rounds < 1 or not given.seconds > 0:
-        parser.error("all numbers are positive")
     about = machine()
     try:
         rounds = asyncio.run(measure(given.rounds, given.seconds, _say))

@@ -32,6 +32,7 @@ from onnx import TensorProto, helper
 
 from shoal.admin import admin_pb2
 from shoal.inference import grpc_service_pb2 as pb
+from shoal_bench.positive import count, quantity
 from shoal_bench.process import SERVE, running
 from shoal_bench.record import machine
 from shoal_bench.tiny import NAME, WIDTHS, write_tiny
@@ -319,10 +320,10 @@ def _say(text: str) -> None:
 def main() -> None:
     """Parse the command line, measure, print, and write the record if one is asked for."""
     parser = argparse.ArgumentParser(prog="python -m shoal_bench.swap_under_load", description=__doc__)
-    parser.add_argument("--rate", type=float, default=200.0, metavar="N", help="calls per second (default 200)")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="pairs of windows (default 7)")
-    parser.add_argument("--window-s", type=float, default=10.0, metavar="S", help="a quiet window (default 10)")
-    parser.add_argument("--size-mb", type=int, default=400, metavar="N", help="the large model (default 400)")
+    parser.add_argument("--rate", type=quantity, default=200.0, metavar="N", help="calls per second (default 200)")
+    parser.add_argument("--rounds", type=count, default=7, metavar="N", help="pairs of windows (default 7)")
+    parser.add_argument("--window-s", type=quantity, default=10.0, metavar="S", help="a quiet window (default 10)")
+    parser.add_argument("--size-mb", type=count, default=400, metavar="N", help="the large model (default 400)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write all figures, with the machine's, as JSON")
     given = parser.parse_args()
     options = Options(given.rate, given.rounds, given.window_s, given.size_mb)

@@ -25,6 +25,7 @@ import numpy as np
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_bench.load import Load, closed_loop
+from shoal_bench.positive import count
 from shoal_bench.process import SERVE, MeasuredProcess, running
 from shoal_bench.record import machine
 from shoal_bench.tiny import NAME, WIDTHS, write_tiny
@@ -144,10 +145,10 @@ def _say(text: str) -> None:
 def main() -> None:
     """Parse the command line, measure, print, and write the record if one is asked for."""
     parser = argparse.ArgumentParser(prog="python -m shoal_bench.telemetry_ratio", description=__doc__)
-    parser.add_argument("--in-flight", type=int, default=64, metavar="N", help="calls under way at once (default 64)")
-    parser.add_argument("--calls", type=int, default=20000, metavar="N", help="per round and side (default 20000)")
-    parser.add_argument("--rounds", type=int, default=36, metavar="N", help="rounds, the sides in turn (default 36)")
-    parser.add_argument("--pairs", type=int, default=6, metavar="N", help="pairs of servers, one by one (default 6)")
+    parser.add_argument("--in-flight", type=count, default=64, metavar="N", help="calls under way at once (default 64)")
+    parser.add_argument("--calls", type=count, default=20000, metavar="N", help="per round and side (default 20000)")
+    parser.add_argument("--rounds", type=count, default=36, metavar="N", help="rounds, the sides in turn (default 36)")
+    parser.add_argument("--pairs", type=count, default=6, metavar="N", help="pairs of servers, one by one (default 6)")
     parser.add_argument(
         "--ratio", type=float, default=0.01, metavar="SHARE", help="share that is traced (default 0.01)"
     )

@@ -101,10 +101,9 @@ def _search(given: argparse.Namespace, conductor: Conductor, scenario: Scenario,
         sent = count_between(load, scenario.measuring.seed, warm_up_s, until_s)
         outcome = judge(run, given.p99_ms / 1e3, sent)
         searched.trials.append({"rate": step.rate, "outcome": outcome.value, **run.to_json()})
-        everything = run.everything()
         say(
             f"  {step.rate:8.1f}/s: {run.measured().throughput:8.1f}/s OK, p99 "
-            f"{everything.latencies.percentile_s(0.99) * 1e3:8.2f} ms: {outcome.value.replace('_', ' ')}"
+            f"{judged_p99_s(run) * 1e3:8.2f} ms: {outcome.value.replace('_', ' ')}"
             + (f" ({run.generator_limit})" if outcome is Outcome.GENERATOR_LIMIT else "")
         )
         search.learn(outcome)
@@ -130,20 +129,27 @@ def judge(run: Run, p99_s: float, sent: int) -> Outcome:
     """Return what a trial of ``sent`` calls in its windows showed.
 
     It holds where hardly a call fails, the p99 of the others is within the target, and calls end as fast as they are
-    sent. The p99 is the median over the windows, so that one interruption of a shared machine does not decide; a queue
-    that grows shows in most of them, or in what is still under way at their end.
+    sent.
     """
     everything, measured = run.everything(), run.measured()
     failed = everything.statuses.total() - everything.statuses[OK]
-    p99s = [window.tally.latencies.percentile_s(0.99) for window in run.windows if window.tally.statuses[OK]]
     if (
-        p99s
-        and median(p99s) <= p99_s
+        judged_p99_s(run) <= p99_s
         and failed <= _MOST_FAILED * everything.statuses.total()
         and sent - measured.ended <= _most_behind(sent, measured.duration_s, p99_s)
     ):
         return Outcome.HELD
     return Outcome.GENERATOR_LIMIT if run.generator_limit else Outcome.FAILED
+
+
+def judged_p99_s(run: Run) -> float:
+    """Return the median of the windows' p99, in seconds; infinity where no call ended well.
+
+    So one interruption of a shared machine does not decide; a queue that grows shows in most windows, or in what is
+    still under way at their end.
+    """
+    p99s = [window.tally.latencies.percentile_s(0.99) for window in run.windows if window.tally.statuses[OK]]
+    return median(p99s) if p99s else math.inf
 
 
 def _most_behind(sent: int, duration_s: float, p99_s: float) -> float:

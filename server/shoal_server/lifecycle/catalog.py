@@ -95,7 +95,7 @@ class Catalog(Generic[G]):
         if entry is None:
             raise NotFound(f"unknown model {model!r:.120}")
         if not version:
-            raise Unavailable(f"model '{model}' has no ready version{_why(entry)}")
+            raise Unavailable(f"model '{model}' {_why_none(entry)}")
         if version.isascii() and version.isdecimal():
             slot = entry.versions.get(int(version)) if len(version) <= _MOST_DIGITS else None
             if slot is None:
@@ -135,8 +135,14 @@ class Catalog(Generic[G]):
         return slot
 
 
-def _why(entry: ModelEntry[G]) -> str:
-    reasons = [f"version {slot.version} is {slot.state.value}" for slot in entry.versions.values()]
-    if entry.desired.current == 0 and entry.ready:
-        reasons.append("no version was chosen to answer calls without one")
-    return ": " + (entry.problem or "; ".join(reasons)) if entry.problem or reasons else ""
+def _why_none(entry: ModelEntry[G]) -> str:
+    if entry.ready:
+        current = entry.desired.current
+        slot = entry.versions.get(current) if current else None
+        chosen = f"version {current} is to, and is {slot.state.value if slot else 'not there'}" if current else ""
+        ready = ", ".join(map(str, entry.ready))
+        return f"answers no calls without a version: {chosen or 'none was chosen'}; ready: {ready}"
+    reasons = entry.problem or "; ".join(
+        f"version {slot.version} is {slot.state.value}" for slot in entry.versions.values()
+    )
+    return "has no ready version" + (f": {reasons}" if reasons else "")

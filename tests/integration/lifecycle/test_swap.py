@@ -142,7 +142,7 @@ def test_a_version_that_answers_is_unloaded_by_force_only(operator: Operator) ->
     told = operator.unload("m", 1, force=True)
     assert told.ended == ["RECORD", "PUBLISH", *RETIRED]
     assert (told.done.previous_version, told.done.current_version) == (1, 0)
-    assert_refused(operator.infer(versioned("")), "UNAVAILABLE", "no ready version")
+    assert_refused(operator.infer(versioned("")), "UNAVAILABLE", "no ready version: version 1 is unloaded")
     assert operator.swap("m", 2).done.current_version == 2
 
 

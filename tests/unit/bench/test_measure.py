@@ -1,5 +1,6 @@
 """When a run ends and what it is called, with a generator that plays what it is given."""
 
+import math
 import signal
 import threading
 from collections import Counter
@@ -10,7 +11,7 @@ import pytest
 
 from shoal_bench.arrivals import Constant
 from shoal_bench.capacity import Outcome
-from shoal_bench.commands.capacity import judge
+from shoal_bench.commands.capacity import judge, judged_p99_s
 from shoal_bench.histogram import Durations
 from shoal_bench.measure import Meter, measure
 from shoal_bench.order import EngineError, Order, Payload
@@ -180,6 +181,12 @@ def test_a_rate_holds_when_p99_does_and_hardly_a_call_fails(windows: list[Tally]
 def test_a_rate_does_not_hold_where_calls_end_slower_than_they_are_sent(sent: int, outcome: Outcome) -> None:
     found = run(Player([tally(10), *[tally(1000)] * 3]), windows=3, tolerance=None)
     assert judge(found, 0.02, sent) is outcome
+
+
+def test_what_is_said_of_a_rate_is_what_it_was_judged_by() -> None:
+    found = run(Player([tally(10), tally(1000), tally(1000), tally(1000, 3.0)], tail=tally(9, 5.0)), windows=3)
+    assert judged_p99_s(found) == pytest.approx(0.01, rel=0.1)
+    assert math.isinf(judged_p99_s(run(Player([tally(10), *[tally(0, UNAVAILABLE=5)] * 3]), windows=3)))
 
 
 def test_windows_without_a_call_say_nothing_of_p99() -> None:

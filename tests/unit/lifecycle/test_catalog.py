@@ -85,20 +85,27 @@ def test_a_model_without_a_ready_version_is_unavailable_and_the_text_says_why(
 
 
 @pytest.mark.parametrize(
-    ("states", "problem", "text"),
+    ("states", "current", "problem", "text"),
     [
-        ({1: READY}, "", "version 1 is ready; no version was chosen to answer calls without one"),
-        ({1: FAILED}, "", "version 1 is failed"),
-        ({1: FAILED}, "model.toml is wrong", "model.toml is wrong"),
+        ({1: READY}, 0, "", "answers no calls without a version: none was chosen; ready: 1"),
+        ({1: FAILED, 2: READY}, 1, "", "answers no calls without a version: version 1 is to, and is failed; ready: 2"),
+        (
+            {2: READY, 3: READY},
+            1,
+            "",
+            "answers no calls without a version: version 1 is to, and is not there; ready: 2, 3",
+        ),
+        ({1: FAILED}, 0, "", "has no ready version: version 1 is failed"),
+        ({1: FAILED}, 0, "model.toml is wrong", "has no ready version: model.toml is wrong"),
     ],
 )
-def test_a_model_of_which_no_version_was_chosen_says_so_where_there_is_one(
-    states: dict[int, VersionState], problem: str, text: str
+def test_a_model_of_which_not_the_chosen_version_is_ready_says_so_where_another_is(
+    states: dict[int, VersionState], current: int, problem: str, text: str
 ) -> None:
-    catalog = Catalog({"m": ModelEntry(slots_of(states), problem, desired=Desired((1,), 0))})
+    catalog = Catalog({"m": ModelEntry(slots_of(states), problem, desired=Desired((1,), current))})
     with pytest.raises(Unavailable) as failure:
         catalog.resolve("m", "")
-    assert str(failure.value) == f"model 'm' has no ready version: {text}"
+    assert str(failure.value) == f"model 'm' {text}"
 
 
 def test_a_catalog_lists_its_slots_by_name_and_number() -> None:

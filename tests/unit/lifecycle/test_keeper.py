@@ -217,7 +217,7 @@ def test_after_a_restart_the_version_before_answers_for_nobody_though_it_is_load
         rig.scripts["m", 2] = rig.slowly(0, broken=True)
         await rig.manager.start()
         assert rig.states() == {1: "ready", 2: "failed"}
-        with pytest.raises(Unavailable, match="version 2 is failed"):
+        with pytest.raises(Unavailable, match="version 2 is to, and is failed; ready: 1"):
             rig.slot()
         assert (await done(rig, Rollback(model="m"))).after == 1
 

@@ -278,7 +278,7 @@ def test_a_version_that_was_unloaded_stands_in_no_more_and_one_beside_it_changes
         await done(rig, Unload(model="m", version=1))
         await done(rig, Load(model="m", version=1))
         swapped_to.broken("it hangs")
-        with pytest.raises(Unavailable, match="no ready version"):
+        with pytest.raises(Unavailable, match="answers no calls without a version"):
             rig.slot()
 
     run_manager(test, FIRST)

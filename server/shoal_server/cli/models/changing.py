@@ -110,7 +110,7 @@ def unload(  # noqa: PLR0913 - one for each flag
 ) -> int:
     """Withdraw a version and give its memory back.
 
-    It leaves after its last request, and its labels with it; new calls for it are told NOT_FOUND.
+    It leaves after its last request, and its labels with it; new calls for it are told UNAVAILABLE.
 
     Example:
         shoal models unload digits 1
