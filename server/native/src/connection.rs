@@ -280,7 +280,7 @@ impl<T> Drop for Connection<T> {
                 }
                 call.let_go();
                 server.calls.fetch_sub(1, Ordering::Relaxed);
-                if call.kind != Kind::Stream {
+                if call.kind != Kind::Stream && call.is_known {
                     self.shared.hub.lookout.went(Instant::now());
                 }
                 server.statistics.add(

@@ -50,7 +50,7 @@ impl Default for Lookout {
 }
 
 impl Lookout {
-    /// A unary call has come.
+    /// A unary call has come, whole: who has begun one and goes no further keeps nobody from being looked for.
     pub fn came(&self, now: Instant) {
         let before = self.under_way.load(Relaxed);
         self.under_way.store(before + 1, Relaxed);
@@ -78,6 +78,11 @@ impl Lookout {
     /// Whether there is one call, whose caller is looked for when it is answered. From any thread.
     pub fn is_for_one(&self) -> bool {
         self.is_alone.load(Relaxed) && self.is_soon.load(Relaxed) && self.under_way.load(Relaxed) == 1
+    }
+
+    #[cfg(test)]
+    pub fn is_idle(&self) -> bool {
+        self.under_way.load(Relaxed) == 0
     }
 
     /// Keeps the thread awake where that is worth it, again and again.

@@ -53,7 +53,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         };
         self.free.push(place);
         self.under_way -= 1;
-        if call.kind != Kind::Stream {
+        if call.kind != Kind::Stream && call.is_known {
             self.shared.hub.lookout.went(now);
         }
         call.let_go();

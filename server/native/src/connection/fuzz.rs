@@ -86,6 +86,7 @@ fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, habits: &[Habit], ends: 
     fed.go_on(&mut application);
     application.take();
     assert_eq!(server.calls.load(Ordering::Relaxed), 0);
+    assert!(fed.hub.0.lookout.is_idle());
     assert!(application.heard.values().all(|&fate| fate != Fate::UnderWay));
     application.held.clear();
     fed.go_on_until(&mut application, || server.bytes.load(Ordering::Relaxed) == 0);

@@ -81,9 +81,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
         server.calls.fetch_add(1, Ordering::Relaxed);
         self.under_way += 1;
-        if kind != Kind::Stream {
-            self.shared.hub.lookout.came(began);
-        }
         let reader = Reader::new(server.limits.message_bytes, encoding.unwrap_or(Encoding::Identity));
         self.slots[place].call = Some(Box::new(Call {
             shared: shared.clone(),
@@ -235,6 +232,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             call.is_paused = !call.shared.deliver();
             self.events.push(Event::Message(call.shared.clone(), Some(body)));
         } else {
+            self.shared.hub.lookout.came(call.began);
             self.shared.server.inbox.expect(&self.shared);
             self.events.push(Event::Call(call.shared.clone(), body));
         }

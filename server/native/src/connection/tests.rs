@@ -119,6 +119,22 @@ async fn a_call_is_handed_over_and_its_answer_sent() {
     );
 }
 
+#[tokio::test]
+async fn a_call_of_which_the_message_does_not_come_keeps_nobody_from_being_looked_for() {
+    let mut rig = rig(Limits::default()).await;
+    let (_begun, _send) = rig.begin("/t/Hot", &[]);
+    let answered = rig.call("/t/Hot", &[], b"question").await;
+    let Event::Call(call, _) = rig.event().await else {
+        panic!("a call was made");
+    };
+    let lookout = &call.connection.hub.lookout;
+    assert!(!lookout.is_idle());
+    call.reply(Answer::copy_of(b"answer"));
+    status(answered).await;
+    assert!(lookout.is_idle());
+    assert_eq!(rig.server.calls.load(Ordering::Relaxed), 1);
+}
+
 #[cfg(not(feature = "python"))]
 #[tokio::test]
 async fn calls_like_one_that_was_refused_are_refused_and_the_application_hears_of_their_number() {

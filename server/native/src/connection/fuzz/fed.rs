@@ -19,7 +19,7 @@ impl Wake for Woken {
 pub(super) struct Fed {
     pub(super) pipe: Pipe,
     pub(super) serving: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    hub: Pin<Box<Distribution>>,
+    pub(super) hub: Pin<Box<Distribution>>,
     woken: Arc<Woken>,
 }
 
