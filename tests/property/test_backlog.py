@@ -71,13 +71,13 @@ class NaiveBacklog:
             and sum(other.size_bytes for other in waiting) + entry.size_bytes <= options.max_queued_bytes
         )
 
-    def limit(self, lane: list[Entry]) -> int:
+    def limit(self, lane: list[Entry], *, shared: bool) -> int:
         options = self.options
-        if self.leaving < options.pressed_after or any(entry not in lane for entry in self.waiting):
+        if shared or self.leaving < options.pressed_after or any(entry not in lane for entry in self.waiting):
             return options.max_rows
         return max(options.max_rows, min(sum(entry.rows for entry in lane), options.pressed_rows))
 
-    def decide(self, now: float, free_slots: int) -> tuple[list[Entry], CloseReason] | float | None:
+    def decide(self, now: float, free_slots: int, *, shared: bool) -> tuple[list[Entry], CloseReason] | float | None:
         """Return the next batch, the time to ask again, or None."""
         if not self.waiting:
             return None
@@ -93,7 +93,7 @@ class NaiveBacklog:
             lane = [name] if isinstance(name, Entry) else [entry for entry in self.waiting if entry.key == name]
         else:
             return min(head.arrived_s + delay_s, due)
-        limit = self.limit(lane)
+        limit = self.limit(lane, shared=shared)
         if not mature:
             reached = [size for size in self.options.preferred_rows if size <= sum(entry.rows for entry in lane)]
             limit = max(reached) if reached else limit
@@ -188,11 +188,16 @@ class BacklogMachine(RuleBasedStateMachine):
         self.naive.waiting = [entry for entry in self.naive.waiting if entry not in due]
         self.naive.refresh()
 
-    @rule(free_slots=st.integers(0, 2))
-    def decide(self, free_slots: int) -> None:
+    @rule()
+    def desert(self) -> None:
+        self.backlog.deserted()
+        self.naive.leaving = 0
+
+    @rule(free_slots=st.integers(0, 2), shared=st.booleans())
+    def decide(self, free_slots: int, *, shared: bool) -> None:
         self.let_time_pass(0.0)
-        expected = self.naive.decide(self.now, free_slots)
-        decision = self.backlog.next(self.now, free_slots)
+        expected = self.naive.decide(self.now, free_slots, shared=shared)
+        decision = self.backlog.next(self.now, free_slots, shared=shared)
         if expected is None:
             assert decision == Idle()
         elif isinstance(expected, float):
@@ -208,7 +213,7 @@ class BacklogMachine(RuleBasedStateMachine):
     @rule()
     def dispatch_all(self) -> None:
         for _ in range(len(self.naive.waiting) + 1):
-            self.decide(1)
+            self.decide(1, shared=False)
 
     @precondition(lambda self: len(self.naive.waiting) > 6)
     @rule()

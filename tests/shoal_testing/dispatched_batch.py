@@ -21,7 +21,10 @@ def check_dispatch(simulation: "Simulation", work: Any) -> None:  # noqa: ANN401
     lanes = _joined_lanes([one.ticket for one in line], [one.ticket for one in batch])
     assert all(one.batcher is first.batcher for one in batch), "a batch of two versions"
     assert len(batch) == 1 or first.ticket.key is not None, "what runs alone is in company"
-    most_rows = _most_rows(first.batcher, [one.ticket for one in line], simulation.leaving[first.batcher], now)
+    shared = any(batcher is not first.batcher for batcher in simulation.dispatched)
+    simulation.dispatched.append(first.batcher)
+    leaving = 0 if shared else simulation.leaving[first.batcher]
+    most_rows = _most_rows(first.batcher, [one.ticket for one in line], leaving, now)
     assert len(batch) == 1 or sum(one.ticket.rows for one in batch) <= most_rows, f"a batch over {most_rows} rows"
     simulation.leaving[first.batcher] = simulation.leaving[first.batcher] + 1 if len(line) > len(batch) else 0
     order = simulation.order(first.batcher)
@@ -48,7 +51,8 @@ def _most_rows(batcher: Batcher, line: Sequence[Ticket], leaving: int, now: floa
     """Return how many rows may share a batch where so many in a row have left somebody waiting."""
     options, forecast = batcher.options, batcher.forecast
     rows = min(sum(ticket.rows for ticket in line) // forecast.slots, options.pressed_rows)
-    far = min(ticket.deadline_s for ticket in line) >= now + 8 * forecast.execution_s(rows)
+    far_s = 8 * forecast.execution_s(rows)
+    far = min(ticket.deadline_s for ticket in line) >= now + far_s and options.execution_limit_s >= far_s
     alike = len({ticket.key for ticket in line}) == 1
     return max(rows, options.max_rows) if far and alike and leaving >= options.pressed_after else options.max_rows
 

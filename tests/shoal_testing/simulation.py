@@ -7,7 +7,7 @@ nothing is left.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
@@ -66,6 +66,7 @@ class Simulation:
         self.batches: dict[Standing, Sequence[Standing]] = {}
         """The batch that each who was dispatched was in."""
         self.leaving: Counter[Batcher] = Counter()
+        self.dispatched: deque[Batcher] = deque(maxlen=256)
         """Batches in a row that left somebody waiting."""
         self.known: list[Tracked] = []
         """Those whose answers are known, until they are given."""

@@ -107,8 +107,9 @@ def pressed(random: Random, scenario: Scenario) -> Scenario:
     )
     model = replace(chosen, kind=Kind.ROWS, batching=batching)
     arrivals: list[Arrival] = []
+    has_all = random.random() < 0.6  # where others want the slots, it forms none
     for arrival in scenario.arrivals:
-        one = arrival
+        one = replace(arrival, model=model.name) if has_all else arrival
         if one.model == model.name:
             one = replace(one, width=1, bias=False, version="", timeout_s=None)
             one = replace(one, within_s=random.choice([None, None, one.within_s]))

@@ -164,10 +164,10 @@ class Backlog(Generic[E]):
             expired.append(entry)
         return expired
 
-    def next(self, now: float, free_slots: int) -> Dispatch[E] | TooLate[E] | WakeAt | Idle:
+    def next(self, now: float, free_slots: int, *, shared: bool = False) -> Dispatch[E] | TooLate[E] | WakeAt | Idle:
         """Decide: a batch to run now, who is too late, a time to ask again, or nothing to do.
 
-        First ``expire`` with this ``now``.
+        First ``expire`` with this ``now``. ``shared``: other models want the slots as well, so none is to be kept long.
         """
         if self._fresh:
             if free_slots > 0 and self._all_go(now):
@@ -182,7 +182,15 @@ class Backlog(Generic[E]):
         if isinstance(chosen, WakeAt):
             return WakeAt(min(chosen.at_s, due_s))
         lane, mature = chosen
-        return self._take(lane, now, due_s, mature=mature)
+        limit = self._options.max_rows
+        if self._pressure is not None and not shared and len(lane.entries) == len(self._line):
+            limit = self._pressure.limit(lane.rows, now, due_s)
+        return self._take(lane, now, limit, mature=mature)
+
+    def deserted(self) -> None:
+        """Note that somebody left a batch under way: in the line he would have cost nothing."""
+        if self._pressure is not None:
+            self._pressure.begin_anew()
 
     def hurry(self) -> None:
         """Hold nothing back from now on."""
@@ -236,15 +244,12 @@ class Backlog(Generic[E]):
             problem = f"{self.size_bytes} bytes are waiting, {entry.size_bytes} more exceed {options.max_queued_bytes}"
         raise Overloaded(problem, bound, retry_after_s=self._forecast.drain_s(self.cost / 2))
 
-    def _take(self, lane: Lane[E], now: float, due_s: float, *, mature: bool) -> Dispatch[E] | TooLate[E]:
+    def _take(self, lane: Lane[E], now: float, limit: int, *, mature: bool) -> Dispatch[E] | TooLate[E]:
         """Take from the lane's front what fits. The first always fits: what exceeds the limit runs alone.
 
         Who would be late in the batch as planned shortens it, unless more wait than it can hold: then there is no time
         to lose for the many, and he is late. So is everybody who could not be answered in time even alone.
         """
-        limit = self._options.max_rows
-        if self._pressure is not None and len(lane.entries) == len(self._line):
-            limit = self._pressure.limit(lane.rows, now, due_s)
         if not mature:
             limit = max((size for size in self._options.preferred_rows if size <= lane.rows), default=limit)
         fit = self._fitting if self._buckets is None else self._joined

@@ -163,6 +163,7 @@ class Batcher:
             self._statistics.failed(ticket, now)
             self._settled((ticket,))
         elif left:
+            self._backlog.deserted()
             if self._splitter:
                 self._splitter.left(ticket, self._clock.monotonic())
             if self._sharer is not None:
@@ -181,7 +182,7 @@ class Batcher:
         while True:
             self._expire(now)
             may_start = self.instances - len(self._running)
-            decision = backlog.next(now, min(may_start, slots.free))
+            decision = backlog.next(now, min(may_start, slots.free), shared=slots.shared(self._slot_account))
             if isinstance(decision, Dispatch):
                 if self._start(decision, now):  # and it is over
                     now = self._clock.monotonic()

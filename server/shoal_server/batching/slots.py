@@ -7,6 +7,8 @@ from typing import Final
 MOST_OWED_S: Final = 1.0
 """Of the time that a model may be ahead of the others: one batch that hung for a minute costs no minute of waiting."""
 
+_LATELY: Final = 256  # times that slots were taken
+
 Waiter = Callable[[], None]
 
 
@@ -40,10 +42,19 @@ class Slots:
         self._waiting: dict[Account, None] = {}
         self._numbers = count()
         self._served_s = 0.0  # the use of the last who was served, when he was: whoever was quiet starts from there
+        self._takes = 0
+        self._last: Account | None = None  # who took one last
+        self._turned = -_LATELY  # when that was somebody else than before
 
     def account(self, waiter: Waiter) -> Account:
         """Return the account of one who will take slots; he forgets it when he is done."""
         return Account(waiter, next(self._numbers))
+
+    def shared(self, account: Account) -> bool:
+        """Whether others wait for slots, or have taken some lately."""
+        if self._last is not account and self._last is not None:
+            return True
+        return self._takes - self._turned < _LATELY or len(self._waiting) > (account in self._waiting)
 
     def take(self, account: Account) -> None:
         """Occupy a free slot."""
@@ -52,6 +63,11 @@ class Slots:
         self._wake(account)
         account.running += 1
         self._served_s = max(self._served_s, account.used_s)
+        self._takes += 1
+        if account is not self._last:
+            if self._last is not None:
+                self._turned = self._takes
+            self._last = account
 
     def give_back(self, account: Account, used_s: float) -> None:
         """Free a slot that was kept for ``used_s`` seconds, and offer it to whoever waits and has had least."""

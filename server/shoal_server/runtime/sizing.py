@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from math import floor
 from typing import Final
 
@@ -95,6 +96,11 @@ def larger(trials: Sequence[Trial], most_rows: int) -> int:
     return 0 if flat else min(2 * last.rows, most_rows)
 
 
+def worth_reaching(rows: int, most_rows: int) -> int:
+    """Return up to how many rows to try what batches of ``rows`` would have while callers wait for long."""
+    return min(_PRESSED * rows, most_rows)
+
+
 def better(trials: Sequence[Trial], most_rows: int) -> Sizing:
     """Choose a sizing by throughput, and among what is as good, by how soon a caller who is alone has his answer.
 
@@ -109,16 +115,20 @@ def better(trials: Sequence[Trial], most_rows: int) -> Sizing:
     return min(as_good, key=lambda sizing: by_sizing[sizing][0].run_s)
 
 
-def tuned(sizing: Sizing, trials: Sequence[Trial], most_rows: int) -> Tuning:
-    """Choose how a model is run in a sizing, and tell what others took; ``trials`` and ``most_rows`` are as above."""
+def tuned(sizing: Sizing, trials: Sequence[Trial], most_rows: int, beyond: Sequence[Trial] = ()) -> Tuning:
+    """Choose how a model is run in a sizing, and tell what others took; ``trials`` and ``most_rows`` are as above.
+
+    ``beyond`` are trials of that sizing with more rows, which show how many are as good as any.
+    """
     by_sizing = _by_sizing(trials)
     own = by_sizing[sizing]
     rows = _paying_rows(own, most_rows)
-    pressed_rows = _pressed_rows(own, rows, most_rows)
+    pressed_rows = _pressed_rows([*own, *beyond], rows)
     delay_s = _delay_s(sizing, own)
     pressed = f" ({pressed_rows} while callers wait for long)" if pressed_rows > rows else ""
     waits = f"waiting for {delay_s * 1e3:.1f} ms pays" if delay_s else "waiting never pays"
-    measured = "; ".join(f"{tried_sizing}: {_figures(tried)}" for tried_sizing, tried in by_sizing.items())
+    told = _by_sizing([*trials, *beyond])
+    measured = "; ".join(f"{tried_sizing}: {_figures(tried)}" for tried_sizing, tried in told.items())
     return Tuning(
         sizing.slots,
         sizing.intra_op_threads,
@@ -154,18 +164,17 @@ def _paying_rows(trials: Sequence[Trial], most_rows: int) -> int:
     return _foretold_rows(trials[-2], trials[-1], most_rows) if len(trials) > 1 else most_rows
 
 
-def _pressed_rows(trials: Sequence[Trial], rows: int, most_rows: int) -> int:
+def _pressed_rows(trials: Sequence[Trial], rows: int) -> int:
     """Return up to how many rows a batch may have while there are always more than batches take.
 
     The fewest rows, which give away a little, are for the callers of a burst, who else would wait for each other. Where
-    all wait for their turn anyway, nobody does so for longer.
+    all wait for their turn anyway, nobody does so for longer. None is larger than one that was tried: what a model
+    makes of more, and whether it takes more at all, is not known.
     """
-    enough = _peak(trials, most_rows) * _MUCH_WORSE
-    too_many = min((one.rows for one in trials if one.rows > rows and one.rows_per_s < enough), default=most_rows + 1)
-    pressed_rows = rows
-    while (more := min(2 * pressed_rows, most_rows)) < too_many and pressed_rows < more <= _PRESSED * rows:
-        pressed_rows = more
-    return pressed_rows
+    enough = max(trial.rows_per_s for trial in trials) * _MUCH_WORSE
+    larger_ones = [trial for trial in trials if rows < trial.rows <= _PRESSED * rows]
+    good = takewhile(lambda trial: trial.rows_per_s >= enough, larger_ones)
+    return max((trial.rows for trial in good), default=rows)
 
 
 def _foretold_rows(before: Trial, last: Trial, most_rows: int) -> int:

@@ -65,6 +65,16 @@ class Trials:
         self._more(until_s)
         return True
 
+    def beyond(self, rows: int, until_s: float) -> list[Trial]:
+        """Time more rows than are known, doubled, up to so many, whether they pay or not; as far as there is time."""
+        found = self.known[-1:]
+        with suppress(ExecutionFailed):
+            while (more := min(2 * found[-1].rows, rows)) > found[-1].rows:
+                if self._over(found[-1].wall_s * _GROWTH, until_s):
+                    break
+                found.append(self._try(more, until_s, runs=1))
+        return found[1:]
+
     def _more(self, until_s: float) -> None:
         """Add trials with more rows."""
         known = self.known

@@ -14,12 +14,23 @@ from shoal_server.lifecycle.ports import Tuning
 from shoal_server.runtime.made_up import Profile, Recipe
 from shoal_server.runtime.ort_session import OrtSession
 from shoal_server.runtime.run_control import TimeLimit
-from shoal_server.runtime.sizing import QUICK_S, Sizing, Trial, better, sized, tuned, untried, worth_trying
+from shoal_server.runtime.sizing import (
+    QUICK_S,
+    Sizing,
+    Trial,
+    better,
+    sized,
+    tuned,
+    untried,
+    worth_reaching,
+    worth_trying,
+)
 from shoal_server.runtime.trials import Inputs, Trials, take_turns
 from shoal_server.runtime.variable_lengths import Varying
 from shoal_server.runtime.within import OutOfTimeError, within
 
 _RUNS: Final = 4
+_BEYOND: Final = 0.2  # of the time, kept for rows that only those have who wait for long
 _COST_BUDGET_S: Final = 0.1  # after which no larger batch is tried for what it takes
 
 
@@ -62,11 +73,12 @@ class Tuner:
         self._most_rows = most_rows
         self._limit = limit
         self._made: list[Trials] = []
+        self._beyond: list[Trial] = []
 
     def timings(self, tuning: Tuning) -> tuple[tuple[int, float], ...]:
         """Return what runs of the chosen sizing took."""
         chosen = Sizing(tuning.slots, tuning.intra_op_threads)
-        return tuple((trial.rows, trial.wall_s) for trial in self._known if trial.sizing == chosen)
+        return tuple((trial.rows, trial.wall_s) for trial in [*self._known, *self._beyond] if trial.sizing == chosen)
 
     @property
     def _known(self) -> list[Trial]:
@@ -108,7 +120,8 @@ class Tuner:
             self._made.append(Trials(self._clock, self._own_s, sizing, execute, draw, self._most_rows))
             return _Side(opened, self._made[-1])
 
-        ends_s = self._clock.monotonic() + self._budget_s
+        budget_s = self._budget_s * (1 - _BEYOND)
+        ends_s = self._clock.monotonic() + budget_s
         try:
             alone_s = self._shortest_s(session, draw(1), until_s=ends_s)
             full_s = self._shortest_s(session, draw(self._most_rows), until_s=ends_s) if alone_s <= QUICK_S else inf
@@ -120,7 +133,7 @@ class Tuner:
                 return untried(small.sizing, why), session
             sizings = [own] if self._threads or open_more is None else [*worth_trying(self._cpus, alone_s)]
             best = side(session, own)
-            best.trials.begin(ends_s - self._budget_s * (1 - 1 / len(sizings)))
+            best.trials.begin(ends_s - budget_s * (1 - 1 / len(sizings)))
             if len(sizings) == 1:
                 take_turns([best.trials], ends_s)
         except (ExecutionFailed, OutOfTimeError) as error:
@@ -129,8 +142,15 @@ class Tuner:
             assert open_more is not None, "that is why there is more than one sizing"
             with suppress(LoadFailed):  # there is no memory for two, say
                 other = side(open_more(sizing.intra_op_threads), sizing)
-                best = self._better(best, other, ends_s - self._budget_s * left / len(sizings))
-        return tuned(best.trials.sizing, self._known, self._most_rows), best.session
+                best = self._better(best, other, ends_s - budget_s * left / len(sizings))
+        return self._told(best.trials, ends_s + self._budget_s * _BEYOND), best.session
+
+    def _told(self, best: Trials, until_s: float) -> Tuning:
+        """Return how the best sizing is run, after a look at more rows, for callers who wait for long."""
+        rows = tuned(best.sizing, self._known, self._most_rows).rows
+        with suppress(OutOfTimeError):
+            self._beyond = best.beyond(worth_reaching(rows, self._most_rows), until_s)
+        return tuned(best.sizing, self._known, self._most_rows, self._beyond)
 
     def _better(self, best: _Side, other: _Side, until_s: float) -> _Side:
         """Try another sizing, and in turn with it the best so far; return the better, and close the other."""

@@ -2,7 +2,6 @@
 # ruff: noqa: SLF001 - a bug is planted in private parts
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -128,13 +127,8 @@ def keys_are_ignored(patch: pytest.MonkeyPatch) -> None:
 def batches_are_larger_than_allowed(patch: pytest.MonkeyPatch) -> None:
     original = Backlog._take
 
-    def greedy(self: Backlog[Any], lane: Any, now: float, due_s: float, *, mature: bool) -> object:  # noqa: ANN401
-        declared = self._options
-        self._options = replace(declared, max_rows=declared.max_rows + 1)
-        try:
-            return original(self, lane, now, due_s, mature=mature)
-        finally:
-            self._options = declared
+    def greedy(self: Backlog[Any], lane: Any, now: float, limit: int, *, mature: bool) -> object:  # noqa: ANN401
+        return original(self, lane, now, limit + 1, mature=mature)
 
     patch.setattr(Backlog, "_take", greedy)
 

@@ -4,10 +4,11 @@ import pytest
 
 from shoal_server.batching import pressure
 from shoal_server.batching.pressure import Pressure
+from shoal_server.batching.slots import Account, Slots
 from shoal_testing.planted.planting import planted
 
 
-@planted(seen_by=47)
+@planted(seen_by=61)
 def larger_batches_leave_the_other_slots_nothing(patch: pytest.MonkeyPatch) -> None:
     original = Pressure.limit
 
@@ -17,7 +18,7 @@ def larger_batches_leave_the_other_slots_nothing(patch: pytest.MonkeyPatch) -> N
     patch.setattr(Pressure, "limit", greedy)
 
 
-@planted(seen_by=151)
+@planted(seen_by=182)
 def larger_batches_put_deadlines_at_risk(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pressure, "_FAR", 0.0)
 
@@ -33,7 +34,7 @@ def batches_are_larger_in_a_burst(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Pressure, "dispatched", hasty)
 
 
-@planted(seen_by=17)
+@planted(seen_by=29)
 def a_line_that_ended_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
     original = Pressure.dispatched
 
@@ -42,3 +43,11 @@ def a_line_that_ended_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
             original(self, leaves=leaves)
 
     patch.setattr(Pressure, "dispatched", blind)
+
+
+@planted(seen_by=17)
+def larger_batches_keep_slots_that_others_want(patch: pytest.MonkeyPatch) -> None:
+    def alone(_self: Slots, _account: Account) -> bool:
+        return False
+
+    patch.setattr(Slots, "shared", alone)

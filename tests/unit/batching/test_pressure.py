@@ -12,7 +12,7 @@ ROW_S = 0.1
 B = ("b",)
 
 
-def line_of(waiting: int, slots: int = 1, fairness: FairnessOptions | None = None, **options: int) -> Backlog[Entry]:
+def line_of(waiting: int, slots: int = 1, fairness: FairnessOptions | None = None, **options: float) -> Backlog[Entry]:
     """Return a line of requests of one row each, of a model that takes 0.1 s for each row and 0.1 s for a batch."""
     said = {"max_rows": 2, "pressed_rows": 8, "pressed_after": 3, **options}
     batching = BatchingOptions(**said)  # type: ignore[arg-type]
@@ -23,8 +23,8 @@ def line_of(waiting: int, slots: int = 1, fairness: FairnessOptions | None = Non
     return backlog
 
 
-def sizes(backlog: Backlog[Entry], batches: int) -> list[int]:
-    taken = [backlog.next(0.0, 1) for _ in range(batches)]
+def sizes(backlog: Backlog[Entry], batches: int, *, shared: bool = False) -> list[int]:
+    taken = [backlog.next(0.0, 1, shared=shared) for _ in range(batches)]
     return [batch.rows for batch in taken if isinstance(batch, Dispatch)]
 
 
@@ -62,6 +62,24 @@ def test_no_deadline_is_put_at_risk(within_s: float, rows: int) -> None:
     last = Entry(1, deadline_s=within_s)
     backlog.add(last)
     assert sizes(backlog, 4) == [2, 2, 2, rows]
+
+
+@pytest.mark.parametrize(("limit_s", "rows"), [(7.1, 2), (7.3, 8)])
+def test_no_batch_comes_near_the_time_after_which_it_would_be_given_up(limit_s: float, rows: int) -> None:
+    assert sizes(line_of(40, execution_limit_s=limit_s), 4) == [2, 2, 2, rows]
+
+
+def test_where_other_models_want_slots_none_is_kept_for_longer() -> None:
+    backlog = line_of(40)
+    assert sizes(backlog, 4, shared=True) == [2, 2, 2, 2]
+    assert sizes(backlog, 1) == [8]
+
+
+def test_who_leaves_a_batch_under_way_has_the_line_begin_anew() -> None:
+    backlog = line_of(40)
+    assert sizes(backlog, 4) == [2, 2, 2, 8]
+    backlog.deserted()
+    assert sizes(backlog, 4) == [2, 2, 2, 8]
 
 
 def test_nobody_who_asks_for_something_else_waits_for_longer() -> None:

@@ -190,3 +190,34 @@ def test_slots_describe_themselves() -> None:
     slots = Slots(3)
     slots.wait(taken(slots))
     assert repr(slots) == "<Slots 2 of 3 free, 1 waiting>"
+
+
+def test_slots_are_shared_from_when_another_wants_one_until_he_has_had_none_for_long() -> None:
+    slots = Slots(1)
+    own, other = slots.account(lambda: None), slots.account(lambda: None)
+
+    def take(account: Account, times: int = 1) -> None:
+        for _ in range(times):
+            slots.take(account)
+            slots.give_back(account, 0.0)
+
+    take(own, 300)
+    assert not slots.shared(own)
+    slots.wait(own)
+    assert not slots.shared(own), "he waits for himself"
+    slots.wait(other)
+    assert slots.shared(own)
+    slots.forget(own)
+    assert slots.shared(own)
+    slots.forget(other)
+    assert not slots.shared(own)
+    take(other)
+    assert slots.shared(own)
+    take(own, 255)
+    assert slots.shared(own)
+    take(own, 2)
+    assert not slots.shared(own)
+    assert slots.shared(other)
+    take(other, 300)
+    assert slots.shared(own)
+    assert not slots.shared(other)

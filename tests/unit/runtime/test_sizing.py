@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_server.runtime.sizing import Sizing, Trial, better, larger, sized, tuned, untried, worth_trying
+from shoal_server.runtime.sizing import (
+    Sizing,
+    Trial,
+    better,
+    larger,
+    sized,
+    tuned,
+    untried,
+    worth_reaching,
+    worth_trying,
+)
 
 WIDE, NARROW = Sizing(1, 2), Sizing(2, 1)
 
@@ -99,22 +109,30 @@ def test_a_batch_has_the_fewest_rows_that_are_nearly_as_good_as_any(run_ms: dict
 
 
 @pytest.mark.parametrize(
-    ("run_ms", "rows", "pressed_rows"),
+    ("run_ms", "beyond_ms", "rows", "pressed_rows"),
     [
-        ({1: 100, 2: 200, 4: 400}, 1, 8),
-        ({1: 33.2, 2: 64, 4: 128}, 2, 16),
-        ({1: 33.2, 2: 63, 4: 133}, 2, 16),  # 5 % worse: it may be noise
-        ({1: 33.2, 2: 63, 4: 146}, 2, 2),  # 13 % worse
-        ({1: 100, 2: 200, 4: 460}, 1, 2),
-        ({1: 100, 2: 150}, 16, 64),  # no batch may have more
-        ({1: 100}, 64, 64),
+        ({1: 100, 2: 200, 4: 400}, {8: 800}, 1, 8),
+        ({1: 100, 2: 200, 4: 400}, {}, 1, 4),  # there was no time for more, or the model refuses them
+        ({1: 33.2, 2: 64, 4: 128}, {8: 256, 16: 512}, 2, 16),
+        ({1: 33.2, 2: 64, 4: 128}, {8: 266, 16: 532}, 2, 16),  # 4 % worse: it may be noise
+        ({1: 33.2, 2: 64, 4: 128}, {8: 256, 16: 600}, 2, 8),  # 15 % worse
+        ({1: 33.2, 2: 63, 4: 133}, {}, 2, 4),
+        ({1: 33.2, 2: 63, 4: 146}, {8: 256}, 2, 2),  # what is much worse is not gone past
+        ({1: 100, 2: 200, 4: 460}, {}, 1, 2),
+        ({1: 100, 2: 150}, {32: 1600, 64: 3200}, 16, 64),
+        ({1: 100}, {}, 64, 64),
     ],
 )
-def test_a_batch_has_up_to_eight_times_as_many_while_callers_wait_anyway_unless_that_is_much_worse(
-    run_ms: dict[int, float], rows: int, pressed_rows: int
+def test_a_batch_has_up_to_eight_times_as_many_while_callers_wait_anyway_if_they_were_tried_and_are_not_much_worse(
+    run_ms: dict[int, float], beyond_ms: dict[int, float], rows: int, pressed_rows: int
 ) -> None:
-    tuning = tuned(NARROW, trials(NARROW, run_ms), 64)
+    tuning = tuned(NARROW, trials(NARROW, run_ms), 64, trials(NARROW, beyond_ms))
     assert (tuning.rows, tuning.pressed_rows) == (rows, pressed_rows)
+
+
+@pytest.mark.parametrize(("rows", "most_rows", "up_to"), [(1, 64, 8), (2, 64, 16), (16, 64, 64), (64, 64, 64)])
+def test_what_they_may_have_is_tried(rows: int, most_rows: int, up_to: int) -> None:
+    assert worth_reaching(rows, most_rows) == up_to
 
 
 @pytest.mark.parametrize(
@@ -136,10 +154,10 @@ def test_waiting_pays_where_there_is_one_slot_and_rows_cost_nothing(
 
 def test_the_reason_has_the_choice_and_the_figures_that_led_to_it() -> None:
     tried = [*trials(NARROW, {1: 99.2, 2: 199.2, 4: 399.2}), *trials(WIDE, {1: 79.2, 2: 149.2})]
-    tuning = tuned(NARROW, tried, 64)
+    tuning = tuned(NARROW, tried, 64, trials(NARROW, {8: 799.2}))
     assert tuning.reason == (
         "2 x 1 thread, batches of up to 1 row (8 while callers wait for long), waiting never pays; rows/s by rows, "
-        "2 x 1 thread: 1: 20, 2: 20, 4: 20; 1 x 2 threads: 1: 12.5, 2: 13.33"
+        "2 x 1 thread: 1: 20, 2: 20, 4: 20, 8: 20; 1 x 2 threads: 1: 12.5, 2: 13.33"
     )
     assert untried(WIDE, "why").reason == "1 x 2 threads: why"
 

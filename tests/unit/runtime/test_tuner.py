@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import pytest
 
-from shoal_server.errors import LoadFailed
+from shoal_server.errors import ExecutionFailed, LoadFailed
 from shoal_server.lifecycle.definition import ModelDefinition
 from shoal_server.options import RuntimeOptions
 from shoal_server.runtime.made_up import Recipe
@@ -21,7 +22,7 @@ MOST_ROWS = 64
 
 
 class Machine:
-    """Four processors, a clock of each thread, and what a run takes by its threads and rows."""
+    """Four processors or so, a clock of each thread, and what a run takes by its threads and rows."""
 
     def __init__(self, run_s: Mapping[int, Callable[[int], float]]) -> None:
         self._run_s = run_s
@@ -41,9 +42,9 @@ class Machine:
         self.opened.append(FakeSession(self, threads, self._run_s[threads]))
         return cast(OrtSession, self.opened[-1])
 
-    def tuner(self) -> Tuner:
-        definition = ModelDefinition("m", {1: Path("m")}, runtime=RuntimeOptions(tuning_budget_s=BUDGET_S))
-        return Tuner(4.0, self, self.monotonic, definition, MOST_ROWS, TimeLimit(1e9))
+    def tuner(self, budget_s: float = BUDGET_S, cpus: float = 4.0) -> Tuner:
+        definition = ModelDefinition("m", {1: Path("m")}, runtime=RuntimeOptions(tuning_budget_s=budget_s))
+        return Tuner(cpus, self, self.monotonic, definition, MOST_ROWS, TimeLimit(1e9))
 
 
 class FakeSession:
@@ -89,7 +90,7 @@ def test_a_sizing_that_lost_before_is_not_chosen_when_another_has_no_time_for_as
 
     def open_more(threads: int) -> OrtSession:
         if threads == 2:
-            machine.pass_to(BUDGET_S - 0.5)
+            machine.pass_to(BUDGET_S * 0.8 - 0.5)
         return machine.open(threads)
 
     sizing, reason, session = tuned(machine, open_more)
@@ -108,3 +109,22 @@ def test_a_sizing_for_which_there_is_no_memory_is_left_out() -> None:
 
     sizing, _, session = tuned(machine, open_more)
     assert (sizing, session.threads, session.is_closed) == ((2, 2), 2, False)
+
+
+@pytest.mark.parametrize(("refused", "pressed_rows"), [(99, 8), (8, 4), (4, 2)])
+def test_what_callers_who_wait_for_long_get_has_been_tried(refused: int, pressed_rows: int) -> None:
+    def run_s(rows: int) -> float:
+        if rows >= refused:
+            raise ExecutionFailed("too many rows")
+        return 0.1 * rows
+
+    machine = Machine({1: run_s})
+    tuning, _session = machine.tuner().tune(machine.open(1), cast(Recipe, Rows()), None)
+    assert (tuning.rows, tuning.pressed_rows) == (1, pressed_rows)
+
+
+def test_there_has_to_be_time_for_it() -> None:
+    machine = Machine({1: lambda rows: 2.0 * rows})
+    tuner = machine.tuner(budget_s=50.0, cpus=1.0)
+    tuning, _session = tuner.tune(machine.open(1), cast(Recipe, Rows()), None)
+    assert (tuning.rows, tuning.pressed_rows) == (1, 4), "8 rows take 16 s"
