@@ -220,4 +220,11 @@ class Target:
             return f"what listens at {self.address} gave no answer within {self._timeout_s:g} s: is the port right?"
         if status is grpc.StatusCode.UNAVAILABLE and any(word in details for word in ("refused", "DNS", "resolv")):
             return f"no server is at {self.address}: {details:.300}"
-        return f"what is at {self.address} does not answer as a gRPC server does ({status.name}: {details:.300})"
+        hint = (
+            "where it asks for certificates, --certificate and --key are wanted, and its CA by --ca"
+            if self.tls
+            else "where it speaks TLS, --ca FILE says whom to trust"
+        )
+        return (
+            f"what is at {self.address} does not answer as a gRPC server does ({status.name}: {details:.300}); {hint}"
+        )

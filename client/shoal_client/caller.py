@@ -12,7 +12,15 @@ import grpc.aio
 from shoal_client.call import Call, Headers, Reply, failed_of, leaves_hope, trailer_of
 from shoal_client.certificates import Certificates
 from shoal_client.channel import Connection, check_target
-from shoal_client.errors import CallError, ClientClosed, ConfigurationError, DeadlineExceeded, class_of
+from shoal_client.errors import (
+    CallError,
+    ClientClosed,
+    ConfigurationError,
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    class_of,
+)
 from shoal_client.health import Rotation, TargetHealth
 from shoal_client.hedging import HedgeBudget, Latencies
 from shoal_client.options import ClientOptions, Metadata, check_metadata
@@ -31,6 +39,7 @@ from shoal_client.trace import trace_headers
 _MOST_TARGETS: Final = 256
 _MOST_MODELS: Final = 64  # whose latencies are known
 _TOO_LATE: Final = "Deadline Exceeded"  # what gRPC says by itself
+_TOO_LARGE: Final = "message larger than max"
 _NO_RETRY: Final = RetryOptions(max_attempts=1)
 
 
@@ -228,9 +237,14 @@ class Caller:
             self._rotation.succeeded(index)
         pushback = read_pushback(trailer_of(raised, PUSHBACK))
         details = raised.details() or "the server gave no reason"
+        kind = class_of(status)
         if details == _TOO_LATE:
             details = f"no answer within {call.timeout_s:.3g} s"
-        return class_of(status)(
+        elif _TOO_LARGE in details and kind is Overloaded:
+            kind = InvalidRequest  # nobody is to come again with it
+            if details.startswith("CLIENT"):
+                details += "; the client's max_message_bytes allows more"
+        return kind(
             details,
             status=status,
             model=call.model,

@@ -44,6 +44,8 @@ def _serve(configuration: Configuration) -> int:
     """
     settings = configuration.settings
     _log_to_stderr(settings)
+    if configuration.file:
+        _log.info("settings are read from %s", configuration.file)
     for remark in configuration.remarks:
         _log.warning("%s", remark)
     try:

@@ -33,7 +33,7 @@ def quota_of(line: str) -> tuple[str, QuotaOptions]:
     """
     match = _QUOTA.fullmatch(line.strip())
     if match is None:
-        raise ValueError(f"a quota is NAME and its limits, got {line!r}")
+        raise ValueError(f"a quota is NAME and its limits, of {', '.join(_LIMITS)}, got {line!r}")
     limits: dict[str, float] = {}
     for limit in match["limits"].split():
         key, _equals, text = limit.partition("=")

@@ -45,12 +45,14 @@ class ConfigError(Exception):
 class Configuration:
     """The settings in force; ``origins`` says which file, variable or flag a key has its value from, if from any.
 
-    ``remarks`` are sentences about what was ignored, for the log.
+    ``file`` is the configuration file, empty where none says anything; ``remarks`` are sentences about what was
+    ignored, for the log.
     """
 
     settings: Settings
     origins: Mapping[str, str]
     remarks: tuple[str, ...] = ()
+    file: str = ""
 
     def value(self, key: str) -> object:
         """Return what a key, such as ``limits.max_rows``, is set to."""
@@ -85,6 +87,7 @@ def load(
         for key in ("telemetry.otlp_metrics_endpoint", "telemetry.otlp_traces_endpoint"):
             if origins.get(key, "").startswith(OTEL_PREFIX):
                 del values[key], origins[key]
+    read = str(file or FILE_NAME)
     nested: dict[str, object] = {}
     for key, value in values.items():
         section, _, name = key.rpartition(".")
@@ -92,7 +95,12 @@ def load(
         assert isinstance(table, dict)
         table[name] = value
     try:
-        return Configuration(Settings.model_validate(nested), MappingProxyType(origins), tuple(remarks))
+        return Configuration(
+            Settings.model_validate(nested),
+            MappingProxyType(origins),
+            tuple(remarks),
+            read if read in origins.values() else "",
+        )
     except ValidationError as error:
         wrong = dict.fromkeys(".".join(str(part) for part in item["loc"]) for item in error.errors())
         complaints = [f"{origins[key]}: {key} must be {OPTIONS[key].wanted}, got {values[key]!r}" for key in wrong]

@@ -91,7 +91,8 @@ def _checked(parse: Callable[[str], object]) -> Callable[[tuple[str, ...]], tupl
 
 
 _Weights = Annotated[_Names, AfterValidator(_checked(weight_of)), Unit("NAME=WEIGHT, above 0")]
-_Quotas = Annotated[_Names, AfterValidator(_checked(quota_of)), Unit("NAME LIMIT=NUMBER ...")]
+_QUOTA_FORM: Final = "NAME LIMIT=NUMBER ... (of concurrency, requests_per_s, rows_per_s, burst_s)"
+_Quotas = Annotated[_Names, AfterValidator(_checked(quota_of)), Unit(_QUOTA_FORM)]
 
 
 class _Section(BaseModel):

@@ -148,7 +148,9 @@ def test_a_target_that_is_not_there_is_told_apart_from_a_port_of_something_else(
     try:
         address = f"127.0.0.1:{http.server_address[1]}"
         assert run(["run", "steady", "--target", address]) == 1
-        assert f"what is at {address} does not answer as a gRPC server does" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert f"what is at {address} does not answer as a gRPC server does" in said
+        assert "where it speaks TLS, --ca FILE says whom to trust" in said
     finally:
         http.shutdown()
         thread.join()

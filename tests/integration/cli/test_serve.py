@@ -62,6 +62,11 @@ def test_settings_come_from_the_file_the_environment_and_flags(
     models.save(tmp_path / "mine", "double", models.vector())
     (tmp_path / "shoal.toml").write_text('models = "mine"\naddress = "127.0.0.1:1"\nlog_level = "debug"')
     monkeypatch.setenv("SHOAL_ADDRESS", "127.0.0.1:0")
+    before = shoal("serve")
+    before.ready_address()
+    before.terminate()
+    assert before.exit_code() == 0
+    assert any("settings are read from shoal.toml" in line for line in before.err)
     server = shoal("serve", "--log-level", "error")
     address = server.ready_address()
     monkeypatch.setenv("SHOAL_ADDRESS", address)

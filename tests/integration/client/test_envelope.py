@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shoal_client import AsyncClient, Overloaded
+from shoal_client import AsyncClient, InvalidRequest
 from shoal_testing.fake_server import ROW, FakeServer, echoing, serving
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -119,7 +119,7 @@ def test_messages_above_the_limit_are_refused_before_they_are_sent(run: Run) -> 
         fake = FakeServer(ModelInfer=echoing)
         async with serving(fake), AsyncClient(fake.address, max_message_bytes=1000) as client:
             await client.infer("m", ROW)
-            with pytest.raises(Overloaded, match="larger than max"):
+            with pytest.raises(InvalidRequest, match=r"larger than max .*; the client's max_message_bytes allows more"):
                 await client.infer("m", {"x": np.zeros(1000, np.float32)})
             assert fake.calls["ModelInfer"] == 1
 
