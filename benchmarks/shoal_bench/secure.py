@@ -29,15 +29,22 @@ class Tls:
         return self.server_name or target.rpartition(":")[0].strip("[]")
 
 
-def channel(target: str, tls: Tls | None, options: Sequence[tuple[str, int]]) -> grpc.Channel:
+def channel(target: str, tls: Tls | None, options: Sequence[tuple[str, int | str]]) -> grpc.Channel:
     """Return a blocking channel to the target."""
+    options = (*options, *_authority(target))
     if tls is None:
         return grpc.insecure_channel(target, options=options)
     return grpc.secure_channel(target, tls.credentials(), options=(*options, *tls.options()))
 
 
-def aio_channel(target: str, tls: Tls | None, options: Sequence[tuple[str, int]]) -> grpc.aio.Channel:
+def aio_channel(target: str, tls: Tls | None, options: Sequence[tuple[str, int | str]]) -> grpc.aio.Channel:
     """Return a channel of the running event loop to the target."""
+    options = (*options, *_authority(target))
     if tls is None:
         return grpc.aio.insecure_channel(target, options=options)
     return grpc.aio.secure_channel(target, tls.credentials(), options=(*options, *tls.options()))
+
+
+def _authority(target: str) -> tuple[tuple[str, str], ...]:
+    """Return the option without which gRPC makes a malformed authority of a Unix socket's path."""
+    return (("grpc.default_authority", "localhost"),) if target.startswith("unix:") else ()

@@ -73,6 +73,8 @@ def open_channel(target: str, options: ClientOptions, material: Material | None,
     """Open a channel; it connects with its first call."""
     compression = _COMPRESSION[options.compression]
     arguments = channel_options(options, checked=checked)
+    if target.startswith("unix:"):
+        arguments.insert(0, ("grpc.default_authority", "localhost"))  # gRPC's own, of the path, is malformed
     if material is None:
         return grpc.aio.insecure_channel(target, arguments, compression)
     credentials = grpc.ssl_channel_credentials(material.ca, material.key, material.certificate)

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from shoal_server.clock import Clock
-from shoal_server.config import ConfigError, Settings, split_address
+from shoal_server.config import ConfigError, Settings, socket_path, split_address
 from shoal_server.errors import CannotListen
 from shoal_server.events import Event, Observer
 from shoal_server.mailbox import Mailbox
@@ -178,7 +178,7 @@ def check_settings(settings: Settings) -> None:
     if settings.tls.certificate is not None:
         return
     for key, address in (("address", settings.address), ("admin.address", settings.admin.address)):
-        if not address or is_loopback(split_address(address)[0]):
+        if not address or socket_path(address) is not None or is_loopback(split_address(address)[0]):
             continue
         if not settings.insecure:
             raise ConfigError(

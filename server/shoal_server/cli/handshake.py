@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from shoal_server.cli.credentials import Credentials
-from shoal_server.config import split_address
+from shoal_server.config import socket_path, split_address
 
 _WITHIN_S: Final = 3.0
 
@@ -29,16 +29,29 @@ _FLAGS: Final = "--tls-certificate FILE and --tls-key FILE"
 
 def explained(address: str, credentials: Credentials | None) -> str:
     """Return what is wrong between this side and the server at ``address``, a sentence; empty where nobody is there."""
-    host, port = split_address(address)
-    host = host.strip("[]")
+    path = socket_path(address)
+    host = "localhost" if path is not None else split_address(address)[0].strip("[]")
     try:
-        with socket.create_connection((host, port), _WITHIN_S) as connection:
+        with _connected(address, path) as connection:
             connection.settimeout(_WITHIN_S)
             if credentials is None:
                 return _asks_for_tls(connection, address)
             return _refused(connection, host, address, credentials)
     except OSError:
         return ""
+
+
+def _connected(address: str, path: str | None) -> socket.socket:
+    if path is None:
+        host, port = split_address(address)
+        return socket.create_connection((host.strip("[]"), port), _WITHIN_S)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _asks_for_tls(connection: socket.socket, address: str) -> str:

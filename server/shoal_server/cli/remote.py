@@ -12,14 +12,14 @@ from shoal_server.cli.credentials import chosen
 from shoal_server.cli.failure import MISUSED, Failure
 from shoal_server.cli.handshake import explained
 from shoal_server.cli.tls_flags import UNSAID, TlsFlags
-from shoal_server.config import ConfigError, Settings, load, split_address
+from shoal_server.config import ConfigError, Settings, load, socket_path, split_address
 
 M = TypeVar("M", bound=Message)
 
 Address = Annotated[
     str | None,
     typer.Option(
-        metavar="HOST:PORT",
+        metavar="HOST:PORT|unix:PATH",
         help="Where the server listens; by default what SHOAL_ADDRESS or shoal.toml says, or 127.0.0.1:8001.",
     ),
 ]
@@ -67,6 +67,8 @@ class Remote:
             # A proxy for the web has no business between a machine and its inference server.
             ("grpc.enable_http_proxy", 0),
         ]
+        if self._address.startswith("unix:"):
+            options.append(("grpc.default_authority", "localhost"))  # gRPC's own, of the path, is malformed
         if self._credentials is None:
             return grpc.insecure_channel(self._address, options=options)
         if self._credentials.server_name:
@@ -134,6 +136,8 @@ def reachable(listening: str) -> str:
         Failure: it is no address, or its port is left to the system.
     """
     try:
+        if socket_path(listening) is not None:
+            return listening
         host, port = split_address(listening)
     except ValueError as error:
         raise Failure(str(error), MISUSED) from error

@@ -1,8 +1,8 @@
 """The settings of a server: what can be set, and reading it from file, environment and flags."""
 
-from shoal_server.config.address import split_address
+from shoal_server.config.address import socket_path, split_address
 from shoal_server.config.option import OPTIONS, Option
 from shoal_server.config.reading import ConfigError, Configuration, load
 from shoal_server.config.settings import Settings
 
-__all__ = ["OPTIONS", "ConfigError", "Configuration", "Option", "Settings", "load", "split_address"]
+__all__ = ["OPTIONS", "ConfigError", "Configuration", "Option", "Settings", "load", "socket_path", "split_address"]

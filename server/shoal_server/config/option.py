@@ -9,11 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from shoal_server.config import settings
-from shoal_server.config.address import ADDRESS_FORM
 from shoal_server.config.settings import Form, Unit
 
 PREFIX: Final = "SHOAL_"
@@ -64,7 +63,7 @@ def _wanted(field: FieldInfo) -> str:
         return "true or false"
     form = next((item.text for item in field.metadata if isinstance(item, Form)), None)
     if form is None and kind is str:
-        form = ADDRESS_FORM if any(isinstance(item, AfterValidator) for item in field.metadata) else "text"
+        form = "text"
     if form is not None:
         return form
     if kind in (Path, Path | None):

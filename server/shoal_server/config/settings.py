@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from shoal_server.config.address import check_address
+from shoal_server.config.address import ADDRESS_FORM, LISTENER_FORM, check_address, check_listener
 from shoal_server.config.callers import EVERYBODY_ELSE, quota_of, weight_of
 from shoal_server.options import (
     AdmissionOptions,
@@ -68,8 +68,13 @@ _Timeout = Annotated[float, Field(gt=0, le=86_400), Unit("seconds")]
 _NoLimit = Annotated[float, Field(ge=0, le=86_400), Unit("seconds")]
 _UpToAnHour = Annotated[float, Field(ge=0, le=3600), Unit("seconds")]
 _Delay = Annotated[float, Field(ge=0, le=60_000), Unit("milliseconds")]
-_Address = Annotated[str, AfterValidator(check_address)]
-_OptionalAddress = Annotated[str, AfterValidator(lambda address: check_address(address) if address else "")]
+_Listener = Annotated[str, AfterValidator(check_listener), Form(LISTENER_FORM)]
+_OptionalListener = Annotated[
+    str, AfterValidator(lambda address: check_listener(address) if address else ""), Form(LISTENER_FORM)
+]
+_OptionalAddress = Annotated[
+    str, AfterValidator(lambda address: check_address(address) if address else ""), Form(ADDRESS_FORM)
+]
 _Path = Annotated[Path, Field(strict=False)]
 _OptionalPath = Annotated[Path | None, Field(strict=False), BeforeValidator(lambda path: path or None)]
 _Age = Annotated[float, Field(ge=0, le=10 * 86_400), Unit("seconds")]
@@ -221,7 +226,7 @@ class TlsSettings(_Section):
 class AdminSettings(_Section):
     """Who may change what is served, and where."""
 
-    address: _OptionalAddress = ""
+    address: _OptionalListener = ""
     """Where the admin service listens; by default where everything else does."""
     identities: _Names = ()
     """Who may call it: spiffe://DOMAIN/PATH, dns:NAME or subject:CN=NAME, each as `shoal certs show FILE` prints it."""
@@ -243,7 +248,7 @@ class ClientSettings(_Section):
 class ProbeSettings(_Section):
     """Health for those who have no certificate, such as a Kubernetes probe."""
 
-    address: _OptionalAddress = ""
+    address: _OptionalListener = ""
     """Where health alone is served, always without TLS; by default nowhere."""
 
 
@@ -310,7 +315,7 @@ class Settings(_Section):
 
     models: _Path = Path("models")
     """A folder that holds NAME/VERSION/model.onnx for each model, or one .onnx file."""
-    address: _Address = "127.0.0.1:8001"
+    address: _Listener = "127.0.0.1:8001"
     """Where to listen; other machines can connect only if you say so, as by 0.0.0.0:8001."""
     insecure: bool = False
     """Lets other machines connect without TLS, for networks where something else authenticates and encrypts."""

@@ -6,9 +6,12 @@ a passed deadline and a closed connection all arrive there as ``CancelledError``
 """
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -84,17 +87,19 @@ class GrpcioTransport:
         Raises:
             OSError: the address cannot be bound.
         """
-        host, _colon, port = self._options.address.rpartition(":")
+        address = self._options.address
+        if address.startswith("unix:") and _is_served(address.removeprefix("unix:")):
+            raise OSError(f"cannot listen on {address}: {os.strerror(errno.EADDRINUSE)}")  # grpc would take it away
         try:
             if self._tls is None:
-                bound = self._server.add_insecure_port(self._options.address)
+                bound = self._server.add_insecure_port(address)
             else:
-                bound = self._server.add_secure_port(self._options.address, self._tls.credentials)
+                bound = self._server.add_secure_port(address, self._tls.credentials)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {self._options.address}: {_reason(host, int(port))}") from error
+            raise OSError(f"cannot listen on {address}: {_reason(address)}") from error
         _grpc_log.addFilter(self._news)
         await self._server.start()
-        return f"{host}:{bound}"
+        return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{bound}"
 
     def renew(self, material: TlsMaterial) -> None:
         """Use this in all handshakes from now on; from any thread. Connections that there are stay until their age."""
@@ -236,13 +241,25 @@ def _ages(options: ListenerOptions) -> tuple[tuple[str, int], ...]:
     )
 
 
-def _reason(host: str, port: int) -> str:
+def _is_served(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def _reason(address: str) -> str:
     """Say why an address cannot be bound; grpc itself does not tell."""
+    host, _colon, port = address.rpartition(":")
     try:
-        family, kind, _proto, _name, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        if address.startswith("unix:"):
+            path = Path(address.removeprefix("unix:"))
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.bind(str(path))
+            path.unlink()
+            return "the path cannot be bound"
+        family, kind, _proto, _name, place = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+            probe.bind(place)
     except OSError as error:
         return error.strerror or str(error)
     return "the address cannot be bound"

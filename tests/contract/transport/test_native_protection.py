@@ -244,6 +244,24 @@ def test_a_unix_socket_is_listened_on_and_removed(tmp_path: Path) -> None:
         assert not path.exists()
 
 
+@pytest.mark.parametrize("kind", ["native", "grpcio"])
+def test_a_unix_socket_that_is_served_is_not_taken_away(kind: str, tmp_path: Path) -> None:
+    address = f"unix:{tmp_path / 'shoal.sock'}"
+    with listening(kind, address=address):
+        with pytest.raises(OSError, match=r"cannot listen on unix:.*: (?i:address.* in use)"):
+            listening(kind, address=address).__enter__()
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(address.removeprefix("unix:"))
+    with listening(kind, address=address) as served:
+        assert served.address == address
+
+
+@pytest.mark.parametrize("kind", ["native", "grpcio"])
+def test_a_unix_socket_that_cannot_be_is_told_of(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"cannot listen on unix:.*: No such file or directory"):
+        listening(kind, address=f"unix:{tmp_path / 'none' / 'shoal.sock'}").__enter__()
+
+
 def test_several_listeners_share_a_port_if_all_of_them_say_so() -> None:
     with listening("native", reuse_port=True) as first:
         with listening("native", address=first.address, reuse_port=True) as second:

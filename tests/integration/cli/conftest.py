@@ -48,7 +48,7 @@ class Process:
             line = self._lines.get(timeout=WAIT_S)
         except queue.Empty:
             pytest.fail(f"no line within {WAIT_S} s; it wrote:\n{''.join(self.err)}")
-        match = re.search(r"\bready\b.*?(\S+:\d+)", line)
+        match = re.search(r"\bready\b.*?(unix:[^\s,]+|\S+:\d+)", line)
         assert match is not None, f"{line!r}; it wrote:\n{''.join(self.err)}"
         return match[1]
 

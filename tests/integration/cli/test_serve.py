@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from shoal_client import Client
 from shoal_server.cli.failure import INTERRUPTED
 from shoal_server.cli.root import run
 from shoal_testing import models
@@ -75,6 +77,24 @@ def test_settings_come_from_the_file_the_environment_and_flags(
     server.terminate()
     assert server.exit_code() == 0
     assert server.err == [], "the flag has silenced the log"
+
+
+@pytest.mark.parametrize("transport", ["auto", "grpcio"])
+def test_a_unix_socket_is_served_to_our_commands_and_clients(transport: str, shoal: Shoal, tmp_path: Path) -> None:
+    models.save(tmp_path / "models", "double", models.vector())
+    address = f"unix:{tmp_path / 'shoal.sock'}"
+    server = shoal("serve", str(tmp_path / "models"), "--address", address, "--transport", transport)
+    assert server.ready_address() == address
+    assert run(["health", "--address", address]) == 0
+    assert run(["models", "unload", "double", "1", "--force", "--address", address]) == 0, "it is this machine's"
+    assert run(["models", "swap", "double", "1", "--address", address]) == 0
+    short = ("--rate", "50", "--warm-up-s", "0.1", "--window-s", "0.1", "--limit-s", "0.3")
+    assert run(["bench", "run", "steady", "--target", address, "--model", "double", *short]) == 0
+    with Client(address) as client:
+        assert client.infer("double", {"x": np.ones(2, np.float32)}, version="1")["y"].tolist() == [2, 2]
+    server.terminate()
+    assert server.exit_code() == 0
+    assert not Path(address.removeprefix("unix:")).exists()
 
 
 def test_a_port_in_use_is_told_with_the_way_out(shoal: Shoal, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from shoal_server.cli.remote import reachable
         ("0.0.0.0:8001", "127.0.0.1:8001"),
         ("[::]:8001", "[::1]:8001"),
         ("inference.internal:80", "inference.internal:80"),
+        ("unix:/run/shoal.sock", "unix:/run/shoal.sock"),
     ],
 )
 def test_a_server_that_listens_everywhere_is_called_on_this_machine(listening: str, called: str) -> None:
