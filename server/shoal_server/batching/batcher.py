@@ -152,10 +152,7 @@ class Batcher:
         return answered
 
     def withdraw(self, ticket: Ticket) -> None:
-        """The caller left: a waiting ticket is never run; a running one loses its answer, and nobody else notices.
-
-        A batch that nobody is left to wait for is stopped.
-        """
+        """The caller left: nobody else notices, and what only he waited for is not run, or is stopped."""
         now = self._clock.monotonic()
         # Transports end a call at its deadline too, and may be sooner than our own timer.
         left = ticket.leave(Outcome.DEADLINE if now >= ticket.deadline_s else Outcome.CANCELLED)
@@ -165,9 +162,9 @@ class Batcher:
         elif left:
             self._backlog.deserted()
             if self._splitter:
-                self._splitter.left(ticket, self._clock.monotonic())
+                self._splitter.left(ticket, now)
             if self._sharer is not None:
-                self._sharer.left(ticket, self._clock.monotonic())
+                self._sharer.left(ticket, now)
             self._running.stop_deserted()
 
     def pump(self) -> None:
