@@ -14,7 +14,10 @@ BATCHING = BatchingOptions(max_rows=8)
 
 
 def quiet_latencies_s(slots: int, *, hot: bool, seed: int) -> list[float]:
-    """Return what 200 requests to the quiet model took, ascending, while the other has four times what it can do."""
+    """Return what 200 requests to the quiet model took, ascending, while the other has four times what it can do.
+
+    It asks for no more than its share, half of the slots, at any time: each gap has room for a run in its half.
+    """
     took: list[float] = []
 
     async def test(core: Core) -> None:
@@ -24,7 +27,7 @@ def quiet_latencies_s(slots: int, *, hot: bool, seed: int) -> list[float]:
             for _ in range(random.randrange(8 * 4 * slots * 2) if hot else 0):
                 core.send(number, "hot")
             sent.append((core.loop.time(), core.send(number, "quiet")))
-            await wait(random.uniform(0.5, 1.5) * RUN_S)
+            await wait(random.uniform(0.5, 1.5) * RUN_S * 4 / slots)
         await wait(60)
         took.extend(sorted(one.answer.at_s - at_s for at_s, one in sent))
 
@@ -42,7 +45,7 @@ def quiet_latencies_s(slots: int, *, hot: bool, seed: int) -> list[float]:
 @pytest.mark.parametrize("slots", [1, 2, 4])
 def test_a_quiet_model_is_not_starved_by_a_hot_one(slots: int, seed: int) -> None:
     alone, beside = (quiet_latencies_s(slots, hot=hot, seed=seed) for hot in (False, True))
-    assert beside[198] <= 2 * alone[198] + 1e-6, f"p99: {beside[198]:.4f} s beside, {alone[198]:.4f} s alone"
+    assert beside[-1] <= 2 * alone[-1] + 1e-6, f"the longest: {beside[-1]:.4f} s beside, {alone[-1]:.4f} s alone"
 
 
 def test_a_quiet_model_waits_for_no_more_than_one_batch_however_many_are_hot(seed: int) -> None:
