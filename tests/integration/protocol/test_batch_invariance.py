@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient
 
+from shoal_server.runtime import invariance_probe
 from shoal_testing import models
 from shoal_testing.server import RunningServer, running_server
 from shoal_testing.telling_models import depends_on_place, depends_on_size
@@ -31,8 +32,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("models")
     for name, (model, options) in MADE.items():
         models.save(folder, name, model).parents[1].joinpath("model.toml").write_text(options)
-    with running_server(folder, runtime={"slots": 1}) as running:
-        yield running
+    with pytest.MonkeyPatch.context() as patch:
+        # A machine that stands still for a moment leaves no time to find out, which is not what is looked at here.
+        for budget in ("_GLANCE_BUDGET_S", "_BUDGET_S"):
+            patch.setattr(invariance_probe, budget, 30.0)
+        with running_server(folder, runtime={"slots": 1}) as running:
+            yield running
 
 
 def parameters(client: InferenceServerClient, model: str) -> dict[str, str]:
