@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from shoal_server.config import OPTIONS, ConfigError, Configuration, Settings, load, socket_path, split_address
+from shoal_server.config import OPTIONS, ConfigError, Configuration, Settings, load
 from shoal_server.options import (
     AdmissionOptions,
     BatchingOptions,
@@ -242,33 +242,6 @@ def test_every_option_says_what_it_is_for_and_what_it_takes(option: object) -> N
         assert " of " in option.wanted, "a number has a unit"
     assert option.flag == "PATH" or option.flag.startswith("--")
     assert {field.name for field in fields(option)} == {"key", "default", "wanted", "why"}
-
-
-@pytest.mark.parametrize(
-    ("address", "host", "port"),
-    [("127.0.0.1:8001", "127.0.0.1", 8001), ("[::1]:0", "[::1]", 0), ("a-b.example:65535", "a-b.example", 65535)],
-)
-def test_an_address_is_host_and_port(address: str, host: str, port: int) -> None:
-    assert split_address(address) == (host, port)
-    assert Settings(address=address).address == address
-
-
-def test_a_server_listens_on_a_unix_socket_too_and_prometheus_is_not_told_there() -> None:
-    assert socket_path("unix:/run/a:b.sock") == "/run/a:b.sock"
-    assert socket_path("127.0.0.1:8001") is None
-    said = {"address": "unix:/run/shoal.sock", "admin.address": "unix:admin.sock", "probe.address": "unix:/p"}
-    settings = load(said, environ={}).settings
-    assert (settings.address, settings.admin.address, settings.probe.address) == tuple(said.values())
-    for key in ("address", "telemetry.prometheus"):
-        wrong = "unix:" if key == "address" else "unix:/run/metrics.sock"
-        with pytest.raises(ConfigError, match=f"{key} must be HOST:PORT"):
-            load({key: wrong}, environ={})
-
-
-@pytest.mark.parametrize("address", ["unix:", "unix:a\0b", f"unix:/{'x' * 107}", f"unix:/{'ä' * 54}"])
-def test_what_is_no_path_of_a_socket_is_refused(address: str) -> None:
-    with pytest.raises(ValueError, match="a Unix socket is unix:PATH with a path of 1 to 107 bytes"):
-        socket_path(address)
 
 
 def outcome(file: Path | None, environ: dict[str, str]) -> Configuration | str:

@@ -307,14 +307,6 @@ fn only_grpc_is_taken_for_grpc() {
     }
 }
 
-#[test]
-fn ages_are_spread_over_a_tenth_below() {
-    let age = Duration::from_secs(100);
-    let ages: Vec<_> = (0..1000).map(|number| jittered(age, number)).collect();
-    assert!(ages.iter().all(|&one| one <= age && one >= age.mul_f64(0.9)));
-    assert!(ages.iter().max().unwrap().as_secs_f64() - ages.iter().min().unwrap().as_secs_f64() > 9.0);
-}
-
 /// Makes so many calls one after the other, each reset as soon as it has come unless it is answered; returns how many could
 /// be begun, and why no more.
 async fn reset(calls: usize, is_answered: fn(usize) -> bool) -> (usize, Option<Reason>) {

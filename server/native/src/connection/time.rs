@@ -80,3 +80,16 @@ pub(super) fn jittered(age: Duration, number: u64) -> Duration {
     let share = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / (1u64 << 24) as f64;
     age.mul_f64(1.0 - 0.1 * share)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_spread_over_a_tenth_below() {
+        let age = Duration::from_secs(100);
+        let ages: Vec<_> = (0..1000).map(|number| jittered(age, number)).collect();
+        assert!(ages.iter().all(|&one| one <= age && one >= age.mul_f64(0.9)));
+        assert!(ages.iter().max().unwrap().as_secs_f64() - ages.iter().min().unwrap().as_secs_f64() > 9.0);
+    }
+}
