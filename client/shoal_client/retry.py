@@ -27,7 +27,8 @@ class RetryOptions:
         multiplier: at least 1.
         max_delay_s: the longest wait between two attempts that the client chooses by itself, in seconds.
         budget: how many tokens the client's budget holds, at least 1. A failed attempt takes one, a success gives
-            ``refill`` back, and nothing is sent again while no more than half of them are there.
+            ``refill`` back, and nothing is sent again while no more than half of them are there. Where nobody was
+            reached and another target is asked, neither holds.
         refill: tokens per success, in (0, 1].
     """
 

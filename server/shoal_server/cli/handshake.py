@@ -46,6 +46,7 @@ def _connected(address: str, path: str | None) -> socket.socket:
         host, port = split_address(address)
         return socket.create_connection((host.strip("[]"), port), _WITHIN_S)
     connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(_WITHIN_S)
     try:
         connection.connect(path)
     except OSError:
