@@ -112,7 +112,8 @@ class BatchProbe:
             if not passed:
                 why = self._failure or "all that it gives is infinite or undefined"
                 return Finding(batched=False, reason=f"made-up rows did not tell: {why}")
-            most_rows = self._try_large(recipe, passed[0], max_rows)
+            row_s = min(evidence.run_s / evidence.rows for evidence in passed)  # others were held up by the machine
+            most_rows = self._try_large(recipe, passed[0], row_s, max_rows)
         except _Contradiction as contradiction:
             return Finding(batched=False, reason=f"rows do not stay what they are alone: {contradiction}")
         trials = "one trial" if len(passed) == 1 else f"{len(passed)} trials"
@@ -143,9 +144,9 @@ class BatchProbe:
             telling = telling and is_telling(spec.datatype, whole)
         return _Evidence(both, together, rows, run_s) if telling else None
 
-    def _try_large(self, recipe: Recipe, evidence: _Evidence, max_rows: int) -> int:
+    def _try_large(self, recipe: Recipe, evidence: _Evidence, row_s: float, max_rows: int) -> int:
         """Repeat known rows up to a whole batch, as far as time and memory allow; return how many it were."""
-        in_time = int(BUDGET_S / max(evidence.run_s / evidence.rows, 1e-9))
+        in_time = int(BUDGET_S / max(row_s, 1e-9))
         in_memory = _LARGEST_BATCH_ELEMENTS // max(recipe.largest_row_elements(), 1)
         rows = min(max_rows, in_time, in_memory)
         if rows <= evidence.rows:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -34,6 +35,8 @@ from shoal_testing import models, whole_models
 
 WIDTH = 1100
 LAYERS = 4  # of 4.8 MB
+BATCHED = re.compile(r"batched: (one trial|\d trials) with up to \d+ rows gave what the rows give alone")
+"""How much is tried in the time for it depends on the machine; the probe's own tests have a clock of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def ending(how: str) -> Apart:
 
 def test_a_large_model_serves_as_it_was_found_to_be(path: Path) -> None:
     model = OrtLoader(1.0).load(ModelDefinition("m", {1: path}), 1, lambda: None)
-    assert model.batching_reason == "batched: 5 trials with up to 64 rows gave what the rows give alone"
+    assert BATCHED.fullmatch(model.batching_reason)
     assert model.tuning_reason.startswith("1 x 1 thread")
     assert len(model.timings) > 1
     assert [file.sha256 for file in model.files] == [hashlib.sha256(path.read_bytes()).hexdigest()]
@@ -71,7 +74,8 @@ def test_a_version_with_other_weights_is_run_as_the_one_before_and_one_of_anothe
     assert second.tuning_reason == f"as an earlier version of the same graph: {first.tuning_reason}"
     assert third.tuning_reason == second.tuning_reason
     assert (second.tuning.rows, second.timings) == (first.tuning.rows, first.timings)
-    assert second.batching_reason == first.batching_reason, "what decides about answers is tried on each"
+    for model in (first, second):
+        assert BATCHED.fullmatch(model.batching_reason), "what decides about answers is tried on each"
     assert fourth.tuning_reason.startswith("1 x 1 thread")
     wanted = replace(definition, batching=BatchingOptions(max_rows=8))
     loaded.append(loader.load(wanted, 3, lambda: None))

@@ -227,3 +227,16 @@ def test_optional_inputs_do_not_forbid_it() -> None:
     assert forbidden_by_dims([X, optional], [Y]) is None
     assert forbidden_by_dims([optional], [Y]) == "the model has no input that must be sent"
     assert row_symbols([X, optional]) == {"N"}
+
+
+def test_one_run_that_was_held_up_does_not_make_the_largest_batch_smaller() -> None:
+    model = Model(lambda x: x)
+
+    def held_up_once(x: Floats) -> Floats:
+        if model.rows == [1, 2, 3]:  # the first run of rows together
+            model.clock.now_s += BUDGET_S / 2
+        return x
+
+    model.function = held_up_once
+    assert probe(model).batched
+    assert max(model.rows) == 64
