@@ -138,7 +138,7 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(ask: Ask, arguments
 
 
 def test_a_watch_tells_what_is_there(ask: Ask) -> None:
-    code, out, err = ask("models", "watch", "m", "--timeout-s", "0.3")
+    code, out, err = ask("models", "watch", "m", "--timeout-s", "1.5")
     assert (code, err) == (0, "")
     assert "m version 1: READY" in out
     assert "m: version 1 answers now" in out

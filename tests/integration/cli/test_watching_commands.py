@@ -70,7 +70,7 @@ def test_watching_tells_how_it_is_and_every_change(ask: Ask, fake: FakeAdmin) ->
 
 def test_watching_as_json_is_a_model_per_line_until_the_time_is_up(ask: Ask, fake: FakeAdmin) -> None:
     fake.watching.clear()
-    code, out, err = ask("models", "watch", "--json", "--timeout-s", "0.3")
+    code, out, err = ask("models", "watch", "--json", "--timeout-s", "1.5")
     assert (code, err) == (0, "")
     [event] = objects(out)
     assert event["model"]["labels"] == {"stable": 2, "previous": 1, "canary": 2}

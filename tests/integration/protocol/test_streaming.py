@@ -216,7 +216,7 @@ def test_a_cancelled_stream_withdraws_its_requests(client: InferenceServerClient
 
 def test_a_streams_timeout_ends_it(client: InferenceServerClient, served: RunningServer) -> None:
     answers = Answers()
-    client.start_stream(answers, stream_timeout=0.2)
+    client.start_stream(answers, stream_timeout=2.0)
     client.async_stream_infer("plus_1", [rows(1)])
     assert first_column(answers.result()) == [2]
     client.async_stream_infer("held", [rows(1)])
