@@ -209,10 +209,11 @@ def places(
         max_calls=2 * settings.limits.max_requests,
         max_connection_age_s=settings.tls.max_connection_age_s,
         connection_grace_s=settings.grace_s,
+        io_threads=settings.runtime.io_threads,
     )
     open_to_all = guarded(routes, policy, tell) if not settings.admin.address else without_admin(routes, tell)
     planned = [Place("address", "", options, open_to_all, tls)]
-    side = replace(options, max_calls=_SIDE_CALLS)
+    side = replace(options, max_calls=_SIDE_CALLS, io_threads=1)
     if settings.admin.address:
         if tls is not None and tls.client_ca and not settings.admin.identities:
             _log.warning("nobody may call the admin service: admin.identities names nobody")

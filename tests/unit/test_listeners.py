@@ -89,6 +89,11 @@ def test_connections_grow_as_old_as_configured() -> None:
     assert (options.max_connection_age_s, options.connection_grace_s) == (5, 7)
 
 
+def test_everybodys_bytes_are_carried_by_as_many_threads_as_configured_and_others_by_one() -> None:
+    places_by_key = planned(MTLS, runtime={"io_threads": 4}, admin={"address": "127.0.0.1:1"})
+    assert {key: place.options.io_threads for key, place in places_by_key.items()} == {"address": 4, "admin.address": 1}
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

@@ -64,6 +64,7 @@ _MessageBytes = Annotated[int, Field(ge=1024, le=2**31 - 1), Unit("bytes")]
 _MetadataBytes = Annotated[int, Field(ge=1024, le=2**20), Unit("bytes")]
 _Batches = Annotated[int, Field(ge=0, le=1024), Unit("batches")]
 _Threads = Annotated[int, Field(ge=0, le=1024), Unit("threads")]
+_IoThreads = Annotated[int, Field(ge=1, le=64), Unit("threads")]
 _Timeout = Annotated[float, Field(gt=0, le=86_400), Unit("seconds")]
 _NoLimit = Annotated[float, Field(ge=0, le=86_400), Unit("seconds")]
 _UpToAnHour = Annotated[float, Field(ge=0, le=3600), Unit("seconds")]
@@ -169,6 +170,8 @@ class RuntimeSettings(_Section):
     """Models that load at once; 0 follows the CPU quota."""
     intra_op_threads: _Threads = _RUNTIME.intra_op_threads
     """Threads within one batch, for models whose own configuration says nothing else; 0 lets the server choose."""
+    io_threads: _IoThreads = 1
+    """Threads that carry bytes on the native transport: more where one is always busy, as with TLS on many CPUs."""
     tuning_budget_s: _UpToAnHour = _RUNTIME.tuning_budget_s
     """How long a load may measure what threads, batch sizes and waits pay that nobody has set; 0 measures nothing."""
 

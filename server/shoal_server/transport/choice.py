@@ -74,6 +74,7 @@ def open_transport(  # noqa: PLR0913 - what a listener is made of
             max_bytes=max_bytes,
             max_connection_age_s=options.max_connection_age_s if tls is not None else 0.0,
             connection_grace_s=options.connection_grace_s,
+            io_threads=options.io_threads,
         ),
         routes,
         clock,

@@ -213,7 +213,8 @@ class ListenerOptions:
     ``max_message_bytes`` bounds a request's message and ``max_metadata_bytes`` its headers. ``max_calls`` bounds the
     calls under way at once: beyond it a transport itself refuses with RESOURCE_EXHAUSTED, so it lies above what
     admission lets in. With TLS a connection takes no new calls once it is ``max_connection_age_s`` old (0: never that),
-    and what is under way on it has ``connection_grace_s`` more.
+    and what is under way on it has ``connection_grace_s`` more. The native transport carries the bytes on
+    ``io_threads``; the other has threads of its own.
     """
 
     address: str
@@ -222,6 +223,7 @@ class ListenerOptions:
     max_calls: int
     max_connection_age_s: float = 0.0
     connection_grace_s: float = 30.0
+    io_threads: int = 1
 
 
 class TlsRefused(ValueError):
