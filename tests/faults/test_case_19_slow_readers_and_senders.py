@@ -1,10 +1,13 @@
 """Case 19: callers who take their answers or give their requests a byte at a time, and networks that swallow them."""
 
+from queue import SimpleQueue
+
+import grpc
 import numpy as np
 
 from shoal_server.rpc.stream import MOST_IN_FLIGHT
 from shoal_testing.at_rest import batcher_of, eventually, held, on_loop, wait_until_held
-from shoal_testing.caller import INFER, Caller, request_of
+from shoal_testing.caller import INFER, WITHIN_S, Caller, request_of
 from shoal_testing.chaos_proxy import Faults, chaos_proxy
 from shoal_testing.gated import gated
 from shoal_testing.http2 import DATA, RawHttp2, grpc_message
@@ -105,15 +108,21 @@ def test_a_line_that_goes_dead_ends_at_the_callers_deadline_and_holds_nothing(
 
 
 def test_connections_reset_on_the_way_are_unavailable_and_the_next_succeeds(server: RunningServer) -> None:
+    states: SimpleQueue[grpc.ChannelConnectivity] = SimpleQueue()
     with chaos_proxy(server.address) as proxy, Caller(proxy.address) as caller:
+        caller.channel.subscribe(states.put)
         for resets in range(5):
             answered = caller.infer(SMALL)
             assert answered.status == "OK", f"after {resets} resets: {answered}"
             with gated(server, "pair") as gate:
                 lost = caller.begin(SMALL.SerializeToString())
                 gate.wait_for_run()
+                while states.get(timeout=WITHIN_S) is not grpc.ChannelConnectivity.READY:
+                    pass
                 assert proxy.reset_all() == 1
                 assert lost.outcome().status == "UNAVAILABLE"
+            # The next call is to find a channel that knows of it: what gRPC does in between is not looked at here.
+            assert states.get(timeout=WITHIN_S) is not grpc.ChannelConnectivity.READY
 
 
 def test_answers_of_a_stream_that_nobody_waits_for_are_dropped(server: RunningServer) -> None:
