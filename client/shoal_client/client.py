@@ -206,9 +206,9 @@ class AsyncClient(AsyncQuestions):
         """Run a model on each item over one stream (ModelStreamInfer, an extension), in the order of the items.
 
         As ``infer_many``, but all by one server and as one call, with one metadata; it costs this process as much CPU
-        per item. A failing item does not end the stream; the protocol tells no status of it, so its ``CallError`` says
-        UNKNOWN and the server's words. Where the stream breaks it is opened again, and what was not answered is sent
-        again, as the retry policy allows.
+        per item. A failing item does not end the stream; servers other than Shoal tell no status of it, so that its
+        ``CallError`` says UNKNOWN and the server's words. Where the stream breaks it is opened again, and what was not
+        answered is sent again, as the retry policy allows.
 
         Args:
             model: the model.

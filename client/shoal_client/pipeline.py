@@ -27,14 +27,17 @@ from shoal_client.errors import (
     ProtocolError,
     Unavailable,
     Unsupported,
+    class_of,
 )
 from shoal_client.inference import Inferences, answer_of, result_of
 from shoal_client.information import INFERENCE
 from shoal_client.options import Metadata
 from shoal_client.request import Ask, message_of
 from shoal_client.result import Result, Timings
+from shoal_client.retry import PUSHBACK, STATUS, read_pushback
 
 _LAST: Final = "triton_final_response"
+_STATUSES: Final[dict[int, str]] = {code.value[0]: code.name for code in grpc.StatusCode}
 _MOST_UNANSWERED: Final = 8192  # twice what may be under way: a server that drops requests costs no more than this
 _WRITE_FAILED: Final = "Internal error from Core"
 """What grpc.aio makes of a stream's status if a write fails before the status comes: the real one is lost."""
@@ -77,7 +80,7 @@ class Pipeline:
         """Return the result of one inference.
 
         Raises:
-            CallError: it failed (the protocol then says no status: UNKNOWN), the stream did, or its time is over.
+            CallError: it failed (UNKNOWN where the server says no status), the stream did, or its time is over.
             InvalidInput: a value cannot be sent.
             ProtocolError: the answer is none, or the model is decoupled (several answers to one request).
         """
@@ -223,9 +226,7 @@ class Pipeline:
         if flight is None or flight.answer.done():
             return  # whoever asked has left
         if answer.error_message:
-            flight.answer.set_exception(
-                CallError(answer.error_message, model=self._call.model, target=target, attempts=flight.sent)
-            )
+            flight.answer.set_exception(_failure(answer, self._call.model, target, flight.sent))
             return
         if _LAST in response.parameters and not response.parameters[_LAST].bool_param:
             flight.answer.set_exception(
@@ -248,3 +249,20 @@ class Pipeline:
                 if isinstance(own, CallError) and isinstance(error, CallError):
                     own.cause = error.cause
                 flight.answer.set_exception(own)
+
+
+def _failure(answer: pb.ModelStreamInferResponse, model: str, target: str, attempts: int) -> CallError:
+    """Return how a request failed. The protocol has its words alone; Shoal tells the rest in parameters."""
+    told = answer.infer_response.parameters
+    status = _STATUSES.get(told[STATUS].int64_param, "") if STATUS in told else ""
+    pushback = read_pushback(str(told[PUSHBACK].int64_param)) if PUSHBACK in told else None
+    kind = class_of(status) if status else CallError
+    return kind(
+        answer.error_message,
+        status=status,
+        model=model,
+        target=target,
+        attempts=attempts,
+        retry_after_s=pushback.delay_s if pushback else None,
+        never_retry=pushback is not None and pushback.delay_s is None,
+    )

@@ -13,6 +13,7 @@ from typing import Final
 from shoal_client.errors import ConfigurationError
 
 PUSHBACK: Final = "grpc-retry-pushback-ms"
+STATUS: Final = "grpc-status"
 _MOST_DIGITS: Final = 10
 
 

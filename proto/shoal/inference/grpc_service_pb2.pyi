@@ -668,7 +668,9 @@ class ModelStreamInferResponse(_message.Message):
     ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
     INFER_RESPONSE_FIELD_NUMBER: _builtins.int
     error_message: _builtins.str
-    """Not empty: the request failed for this reason, and infer_response holds its id and nothing else."""
+    """Not empty: the request failed for this reason. infer_response holds its id, and in its parameters `grpc-status`, the
+    number of the gRPC status, and where they would come with one, `grpc-retry-pushback-ms` and `shoal-trace-id`.
+    """
     @_builtins.property
     def infer_response(self) -> Global___ModelInferResponse: ...
     def __init__(

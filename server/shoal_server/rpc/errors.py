@@ -11,6 +11,8 @@ INTERNAL_TEXT: Final = "internal error"
 MOST_CHARACTERS: Final = 600
 """Of a text: it travels in the trailers, where a character takes up to 12 bytes, and clients take 8 KiB of them all."""
 
+STATUS: Final = "grpc-status"
+"""The trailer that has the number of a status; where one of several answers failed, its parameter."""
 PUSHBACK: Final = "grpc-retry-pushback-ms"
 """The trailer that tells a client's retry policy when to try again, or by a negative number never to (gRFC A6)."""
 MOST_PUSHBACK_S: Final = 60.0

@@ -10,7 +10,7 @@ from shoal_server.errors import InternalError, ShoalError
 from shoal_server.rpc.caller import CallerOf
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.encode import ResponseEncoder, id_field
-from shoal_server.rpc.errors import PUSHBACK, pushback_ms, status_of, trailers_of
+from shoal_server.rpc.errors import PUSHBACK, STATUS, pushback_ms, status_of, trailers_of
 from shoal_server.rpc.failure import TRACE_TRAILER, reported
 from shoal_server.rpc.noting import note_admitted, note_asked
 from shoal_server.rpc.wire import field_header
@@ -58,8 +58,9 @@ class _InOrder:
 class _StreamResponder:
     """Answers one request of a stream with one message.
 
-    A failure is a message too, which holds the request's id; with ``ends_stream`` it is the stream's status instead.
-    Once it has answered, it is no more ``under_way``, so that a stream which lasts keeps no request that is over.
+    A failure is a message too, which holds the request's id and its status's number; with ``ends_stream`` it is the
+    stream's status instead. Once it has answered, it is no more ``under_way``, so that a stream which lasts keeps no
+    request that is over.
     """
 
     __slots__ = (
@@ -127,12 +128,14 @@ class _StreamResponder:
             return
         message = ModelStreamInferResponse(error_message=text, infer_response=_LAST)
         message.infer_response.id = self._request_id
+        # The stream goes on, so there are no trailers to say it in.
+        parameters = message.infer_response.parameters
+        parameters[STATUS].int64_param = status.value
         if trace_id:
-            message.infer_response.parameters[TRACE_TRAILER].string_param = trace_id
+            parameters[TRACE_TRAILER].string_param = trace_id
         wait_ms = pushback_ms(error)
         if wait_ms is not None:
-            # The stream goes on, so there are no trailers to say it in.
-            message.infer_response.parameters[PUSHBACK].int64_param = wait_ms
+            parameters[PUSHBACK].int64_param = wait_ms
         self._answers.settle(self._place, message.SerializeToString())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shoal.inference import grpc_service_pb2 as pb
-from shoal_client import AsyncClient, CallError, DeadlineExceeded, ProtocolError, Result, Unavailable
+from shoal_client import AsyncClient, CallError, DeadlineExceeded, Overloaded, ProtocolError, Result, Unavailable
 from shoal_testing.fake_server import SOON, Context, FakeServer, echo, fail, serving
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -105,6 +105,36 @@ def test_a_failure_without_an_id_belongs_to_the_oldest_request(run: Run) -> None
             assert "UNKNOWN: model 'm'" in str(outcomes[1])
             assert "no such row" in str(outcomes[1])
             assert isinstance(outcomes[2], Result)
+
+    run(main())
+
+
+def test_a_failure_has_the_status_and_the_hint_that_the_server_tells(run: Run) -> None:
+    told: tuple[dict[str, int], ...] = (
+        {},
+        {"grpc-status": 8, "grpc-retry-pushback-ms": 1500},
+        {"grpc-status": 8, "grpc-retry-pushback-ms": -1},
+        {"grpc-status": 99},
+    )
+
+    async def failing(requests: AsyncIterator[pb.ModelInferRequest], _context: Context) -> AsyncIterator[Any]:
+        for parameters in told:
+            response = pb.ModelInferResponse(id=(await anext(requests)).id)
+            for name, value in parameters.items():
+                response.parameters[name].int64_param = value
+            yield pb.ModelStreamInferResponse(error_message="no such row", infer_response=response)
+
+    async def main() -> None:
+        fake = FakeServer(ModelStreamInfer=failing)
+        async with serving(fake), AsyncClient(fake.address) as client:
+            outcomes = [outcome async for outcome in client.stream("m", items(len(told)), errors="return")]
+        errors = [outcome for outcome in outcomes if isinstance(outcome, CallError)]
+        assert [(type(error), error.status, error.retry_after_s, error.never_retry) for error in errors] == [
+            (CallError, "UNKNOWN", None, False),
+            (Overloaded, "RESOURCE_EXHAUSTED", 1.5, False),
+            (Overloaded, "RESOURCE_EXHAUSTED", None, True),
+            (CallError, "UNKNOWN", None, False),
+        ]
 
     run(main())
 

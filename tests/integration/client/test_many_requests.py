@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shoal_client import AsyncClient, CallError, DeadlineExceeded, Result
+from shoal_client import AsyncClient, CallError, DeadlineExceeded, InvalidRequest, Result
 from shoal_testing.gated import gated
 from shoal_testing.server import RunningServer
 
@@ -67,6 +67,18 @@ def test_many_streams_at_once_each_get_their_own(served: RunningServer, run: Run
                 assert received == [start + number for number in range(50)]
 
             await asyncio.gather(*[one(100 * stream) for stream in range(4)])
+
+    run(main())
+
+
+def test_what_fails_in_a_stream_of_ours_has_its_status(served: RunningServer, run: Run) -> None:
+    async def main() -> None:
+        async with AsyncClient(served.address) as client:
+            row = {"x": np.ones((1, 2), np.float32)}
+            wide = {"x": np.ones((1, 3), np.float32)}
+            first, second = [outcome async for outcome in client.stream("FP32", [wide, row], errors="return")]
+            assert isinstance(first, InvalidRequest)
+            assert isinstance(second, Result)
 
     run(main())
 

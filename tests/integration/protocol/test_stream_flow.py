@@ -83,16 +83,17 @@ class Talk:
 
 def test_a_failure_holds_the_id_of_its_request(wire: Wire) -> None:
     talk = Talk(wire)
-    for request_id, wrong, complaint in (
-        ("not admitted", request("not admitted", model="nobody"), "unknown model 'nobody'"),
-        ("failed", lookup("failed", 99), "Gather node 'lookup'"),
-        ("", request("", model="nobody"), "unknown model 'nobody'"),
+    for request_id, wrong, complaint, status in (
+        ("not admitted", request("not admitted", model="nobody"), "unknown model 'nobody'", grpc.StatusCode.NOT_FOUND),
+        ("failed", lookup("failed", 99), "Gather node 'lookup'", grpc.StatusCode.INVALID_ARGUMENT),
+        ("", request("", model="nobody"), "unknown model 'nobody'", grpc.StatusCode.NOT_FOUND),
     ):
         talk.send(wrong)
         answer = talk.next()
         assert complaint in answer.error_message
         assert answer.infer_response.id == request_id
         assert answer.infer_response.parameters["triton_final_response"].bool_param is True
+        assert answer.infer_response.parameters["grpc-status"].int64_param == status.value[0]
         assert not answer.infer_response.outputs
     talk.end()
     assert talk.answers.code() is grpc.StatusCode.OK
