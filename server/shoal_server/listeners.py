@@ -15,9 +15,9 @@ from shoal_server.config import ConfigError, Settings, socket_path, split_addres
 from shoal_server.errors import CannotListen
 from shoal_server.events import Event, Observer
 from shoal_server.mailbox import Mailbox
-from shoal_server.security.guard import guarded, without_admin
+from shoal_server.security.guard import guarded, without_admin, without_inference
 from shoal_server.security.material import Material, TlsFiles, UnusableMaterial
-from shoal_server.security.policy import AdminPolicy, is_admin, well_formed
+from shoal_server.security.policy import AdminPolicy, well_formed
 from shoal_server.transport.choice import Chosen, open_transport
 from shoal_server.transport.port import ListenerOptions, MethodStatistics, Routes, Status, TlsMaterial, TlsRefused
 
@@ -28,8 +28,6 @@ _log: Final = logging.getLogger("shoal")
 
 _SIDE_CALLS: Final = 1024  # at once, on the listeners of operators and probes
 _HEALTH: Final = "/grpc.health.v1.Health/"
-_REFLECTION: Final = "/grpc.reflection."
-_INDEX: Final = "/inference.GRPCInferenceService/RepositoryIndex"
 _PROBES: Final = frozenset(
     {"/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady"}
 )
@@ -217,17 +215,12 @@ def places(
     if settings.admin.address:
         if tls is not None and tls.client_ca and not settings.admin.identities:
             _log.warning("nobody may call the admin service: admin.identities names nobody")
-        at_admin = guarded(_only(routes, lambda method: is_admin(method) or _is_for_operators(method)), policy, tell)
+        at_admin = guarded(without_inference(routes), policy, tell)
         planned.append(Place("admin.address", "admin on", replace(side, address=settings.admin.address), at_admin, tls))
     if settings.probe.address:
         probes = _only(routes, lambda method: method.startswith(_HEALTH) or method in _PROBES)
         planned.append(Place("probe.address", "probes on", replace(side, address=settings.probe.address), probes, None))
     return tuple(planned)
-
-
-def _is_for_operators(method: str) -> bool:
-    """Whether the operators' listener has it beside the admin methods: what tools ask before and after a change."""
-    return method.startswith((_HEALTH, _REFLECTION)) or method in _PROBES or method == _INDEX
 
 
 def _only(routes: Routes, wanted: Callable[[str], bool]) -> Routes:

@@ -72,7 +72,10 @@ def test_operators_have_an_address_of_their_own_where_one_is_configured() -> Non
     places_by_key = planned(MTLS, admin={"address": "127.0.0.1:1"})
     everybody, operators = places_by_key["address"], places_by_key["admin.address"]
     assert methods(everybody) == ALL - {ADMIN + "ListModels", ADMIN + "SwapVersion"}
-    assert methods(operators) == ALL - {OIP + "ModelInfer", OIP + "ModelStreamInfer", OIP + "ModelMetadata"}
+    assert methods(operators) == ALL, "who infers there is told where to"
+    assert not operators.routes.hot
+    assert operators.routes.cold[OIP + "ModelMetadata"] is cold
+    assert operators.routes.streams[OIP + "ModelStreamInfer"] is not stream
     assert operators.tls == MTLS
     assert operators.options.address == "127.0.0.1:1"
 

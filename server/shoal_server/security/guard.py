@@ -12,6 +12,8 @@ from shoal_server.transport.port import Call, Routes, Status, Stream
 E = TypeVar("E", Call, Stream)
 
 _STATUSES: Final = {Unauthenticated: Status.UNAUTHENTICATED, PermissionDenied: Status.PERMISSION_DENIED}
+_STREAM: Final = "/inference.GRPCInferenceService/ModelStreamInfer"
+_NOT_HERE: Final = "inference is served at the server's `address`, not at admin.address"
 _ELSEWHERE: Final = "this method is for operators, and served at admin.address only"
 
 
@@ -35,6 +37,16 @@ def without_admin(routes: Routes, tell: Callable[[AdminDecided], None]) -> Route
     cold |= {method: elsewhere for method in REPOSITORY_CHANGES if method in routes.cold}
     streams = {method: route for method, route in routes.streams.items() if not is_admin(method)}
     return replace(routes, cold=cold, streams=streams)
+
+
+def without_inference(routes: Routes) -> Routes:
+    """Return the routes of the operators' own listener: all but inference, which says where it is served."""
+
+    async def elsewhere(call: Call | Stream) -> None:
+        call.fail(Status.UNIMPLEMENTED, _NOT_HERE)
+
+    streams = {method: elsewhere if method == _STREAM else route for method, route in routes.streams.items()}
+    return replace(routes, hot={}, cold={**routes.cold, **dict.fromkeys(routes.hot, elsewhere)}, streams=streams)
 
 
 def _behind(

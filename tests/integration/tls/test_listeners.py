@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from shoal.inference import grpc_service_pb2 as pb
 from shoal_testing import models
-from shoal_testing.caller import Caller
+from shoal_testing.caller import Caller, Outcome
 from shoal_testing.certificates import ADMIN, CALLER, LOCAL, Authority
 from shoal_testing.server import running_server
 from shoal_testing.trusted import LIST_MODELS, REPOSITORY_LOAD, credentials, infers
 
 CHECK = "/grpc.health.v1.Health/Check"
+METADATA = "/inference.GRPCInferenceService/ModelMetadata"
+STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 INDEX = "/inference.GRPCInferenceService/RepositoryIndex"
 SERVER_READY = "/inference.GRPCInferenceService/ServerReady"
 ANYWHERE = {"address": "127.0.0.1:0"}
@@ -62,7 +65,10 @@ def test_operators_administer_in_their_own_place_and_do_not_infer_there(served: 
         assert caller.call(b"", REPOSITORY_LOAD).status == "NOT_FOUND"  # there is no model without a name
         assert caller.call(b"", INDEX).status == "OK"
         assert caller.call(b"", CHECK).status == "OK"
-        assert infers(caller) == "UNIMPLEMENTED"
+        assert caller.call(pb.ModelMetadataRequest(name="m").SerializeToString(), METADATA).status == "OK"
+        here = "inference is served at the server's `address`, not at admin.address"
+        assert caller.call(b"") == Outcome("UNIMPLEMENTED", here)
+        assert caller.exchange([b""], STREAM) == ([], Outcome("UNIMPLEMENTED", here))
     with served.caller(served.operators, CALLER) as caller:
         assert caller.call(b"", LIST_MODELS).status == "PERMISSION_DENIED"
         assert caller.call(b"", REPOSITORY_LOAD).status == "PERMISSION_DENIED"
