@@ -5,7 +5,7 @@ from random import Random
 
 from shoal_server.options import AnswerOptions, LengthOptions, VariableInput
 from shoal_testing.fake_model import PAD, Kind, Poison
-from shoal_testing.scenario import Arrival, ModelPlan, Scenario
+from shoal_testing.scenario import LIMIT_S, Arrival, ModelPlan, Scenario
 
 _VARYING = 0.3  # of models whose rows are independent
 _QUICK = 0.2  # of scenarios have batches that the loop runs itself
@@ -116,11 +116,15 @@ def pressed(random: Random, scenario: Scenario) -> Scenario:
         if arrivals and random.random() < 0.8:
             one = replace(one, at_s=arrivals[-1].at_s)
         arrivals.append(one)
+    callers = random.choice([None, None, scenario.callers])
+    if random.random() < 0.3:  # larger batches would come near the limit of one, and callers wait for them
+        patient = replace(model.batching, default_timeout_s=20.0, queue_limit_s=0.0)
+        model = replace(model, run_s=LIMIT_S / 6, batching=patient)
     return replace(
         scenario,
         arrivals=tuple(arrivals),
         models=tuple(model if one is chosen else one for one in scenario.models),
-        callers=random.choice([None, None, scenario.callers]),
+        callers=callers,
     )
 
 

@@ -1,10 +1,14 @@
 """Larger batches while callers wait: at the wrong time, or too large."""
 
+from math import inf
+
 import pytest
 
 from shoal_server.batching import pressure
+from shoal_server.batching.forecast import Forecast
 from shoal_server.batching.pressure import Pressure
 from shoal_server.batching.slots import Account, Slots
+from shoal_server.options import BatchingOptions
 from shoal_testing.planted.planting import planted
 
 
@@ -21,6 +25,17 @@ def larger_batches_leave_the_other_slots_nothing(patch: pytest.MonkeyPatch) -> N
 @planted(seen_by=182)
 def larger_batches_put_deadlines_at_risk(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pressure, "_FAR", 0.0)
+
+
+@planted(seen_by=182)
+def larger_batches_come_near_the_limit_of_one(patch: pytest.MonkeyPatch) -> None:
+    original = Pressure.__init__
+
+    def unlimited(self: Pressure, options: BatchingOptions, forecast: Forecast) -> None:
+        original(self, options, forecast)
+        self._limit_s = inf
+
+    patch.setattr(Pressure, "__init__", unlimited)
 
 
 @planted(seen_by=71)
