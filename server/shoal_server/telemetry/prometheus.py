@@ -95,7 +95,11 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().__init__(*args, **kwargs)
 
     def server_bind(self) -> None:
-        """Bind, without asking the name service for this machine's name as the base class does."""
+        """Bind, without asking the name service for this machine's name as the base class does.
+
+        The port is free though connections that the server before ended still wait for what may come late.
+        """
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])

@@ -102,6 +102,23 @@ def test_who_asks_byte_by_byte_is_hung_up_on_so_that_others_are_answered(
     assert "shoal_event_loop_lag_seconds" in page(served)
 
 
+def test_a_port_whose_connections_the_page_ended_is_free_for_the_next_server() -> None:
+    def serve_once(port: int) -> int:
+        serving = prometheus_page.PrometheusPage("127.0.0.1", port, lambda: None)
+        host, _, bound = serving.start().rpartition(":")
+        try:
+            with socket.create_connection((host, int(bound)), timeout=10) as scraper:
+                scraper.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+                while scraper.recv(1 << 16):
+                    pass  # it hangs up first, and its end is the one that waits for what is late
+        finally:
+            serving.stop()
+        return int(bound)
+
+    port = serve_once(0)
+    assert serve_once(port) == port
+
+
 def test_a_port_that_is_taken_is_an_error_at_the_start_that_names_the_setting(folder: Path) -> None:
     async def start(settings: Settings) -> tuple[str, str]:
         server = Server(settings)
