@@ -11,23 +11,25 @@ from shoal_server.lifecycle.manager import Manager
 from shoal_server.lifecycle.slot import VersionSlot
 from shoal_server.lifecycle.states import VersionState
 from shoal_server.rpc.model_config import PLATFORM, model_config
+from shoal_server.rpc.readiness import Readiness
 from shoal_server.tensors.spec import TensorSpec
 
 
 class ModelMethods:
     """What can be asked about one model."""
 
-    def __init__(self, manager: Manager[Batcher], clock: Clock) -> None:
+    def __init__(self, manager: Manager[Batcher], readiness: Readiness, clock: Clock) -> None:
         self._manager = manager
+        self._readiness = readiness
         self._clock = clock
 
     async def ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-        """Whether the version, or without one any version, can be called; False for what is unknown."""
+        """Whether a call to the version, or to the model, would be let in now; False for what is unknown."""
         try:
             slot = self._manager.catalog.resolve(request.name, request.version)
         except (NotFound, Unavailable):
             return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=slot.state is VersionState.READY)
+        return pb.ModelReadyResponse(ready=slot.state is VersionState.READY and not self._readiness.is_draining)
 
     async def metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
         """Inputs and outputs, the batch dimension included."""

@@ -22,6 +22,11 @@ class Readiness:
         """Whether the first load is over and draining has not begun."""
         return self._started and not self._draining
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether nobody is let in, for a while or any more."""
+        return self._draining
+
     def models(self) -> dict[str, bool]:
         """Whether calls to each known model, without a version, are answered."""
         models = self._manager.catalog.models if self._manager is not None else {}

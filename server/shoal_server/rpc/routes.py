@@ -46,7 +46,7 @@ def routes(  # noqa: PLR0913 - what the methods are made of
     encoder = ResponseEncoder()
     inference = InferenceHandler(service, encoder, named, plain_reader(), whose(callers))
     server = ServerMethods(readiness, about)
-    model = ModelMethods(manager, clock)
+    model = ModelMethods(manager, readiness, clock)
     repository = RepositoryMethods(manager)
     health = HealthMethods(readiness)
     # The older name of reflection has no descriptor of its own, so it is served and not listed.

@@ -270,6 +270,7 @@ def test_a_draining_server_serves_no_more_and_says_so_while_it_finishes(
         with pytest.raises(InferenceServerException) as caught:
             client.infer("echo", [rows(1)])
         assert (status(caught.value), caught.value.message()) == ("UNAVAILABLE", "the server is draining")
+        assert client.is_model_ready("echo") is False, "a request for it would not be accepted now"
         assert not stopping.done()
         gate.open()
         result, error = answers.get(timeout=WITHIN_S)
