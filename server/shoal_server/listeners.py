@@ -157,7 +157,7 @@ def tls_files(settings: Settings) -> TlsFiles | None:
 
 
 def check_settings(settings: Settings) -> None:
-    """Look that nobody is let in by what the settings do not say.
+    """Look that nobody is let in, or has his fill, by what the settings do not say.
 
     Raises:
         ConfigError: they contradict each other, or open a plaintext port to other machines without ``insecure``.
@@ -167,6 +167,12 @@ def check_settings(settings: Settings) -> None:
             raise ConfigError(
                 f"admin.identities: {identity!r} is no identity; wanted spiffe://DOMAIN/PATH, dns:NAME or "
                 "subject:CN=NAME, as `shoal certs show FILE` prints it"
+            )
+    for key in ("quotas", "weights"):
+        if settings.callers.by == "off" and getattr(settings.callers, key):
+            raise ConfigError(
+                f"callers.{key} is set, but callers.by is off, so that nobody would have any: say what tells callers "
+                "apart (identity, address or metadata)"
             )
     if settings.admin.identities and settings.tls.client_ca is None:
         raise ConfigError(

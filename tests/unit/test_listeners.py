@@ -104,6 +104,8 @@ def test_everybodys_bytes_are_carried_by_as_many_threads_as_configured_and_other
         ({"address": "[::]:1"}, r"address \[::\]:1 can be reached"),
         ({"address": "inference.internal:1"}, "address inference.internal:1 can be reached"),
         ({"admin": {"address": "10.0.0.1:1"}}, r"admin.address 10\.0\.0\.1:1 can be reached"),
+        ({"callers": {"quotas": ["* concurrency=1"]}}, "callers.quotas is set, but callers.by is off"),
+        ({"callers": {"weights": ["a=2"]}}, "callers.weights is set, but callers.by is off"),
         ({"admin": {"identities": ["dns:a"]}}, "admin.identities names who.*without tls.client_ca"),
         ({"admin": {"identities": ["a.example"]}}, "'a.example' is no identity; wanted spiffe"),
     ],
