@@ -146,7 +146,8 @@ class InferenceService:
         """Complete what a refusal says of when to come back, and of others like it."""
         retry_after_s, bound = error.retry_after_s, error.bound
         if retry_after_s is None:
-            retry_after_s = batcher.forecast.drain_s(batcher.forecast.full_cost)
+            # A place is free when a request is over, which may take several batches.
+            retry_after_s = batcher.forecast.drain_s(max(batcher.forecast.full_cost, self._gate.rows_each))
 
         def counted(times: int) -> None:
             batcher.statistics.refused_again(bound, times, by_queue=by_queue)

@@ -326,3 +326,22 @@ def test_a_full_server_says_when_to_come_back() -> None:
         admission=AdmissionOptions(max_requests=1),
         make=lambda core, *_: FakeModel(threads=core.threads, speed=Speed(0.01)),
     )
+
+
+def test_a_server_that_is_full_of_large_requests_says_to_come_back_when_one_of_them_is_over() -> None:
+    async def test(core: Core) -> None:
+        core.send(0)
+        await wait(1)
+        core.offer(rows_of(range(320)))  # five batches
+        core.service.flush()
+        refusal = core.send(1).refusal
+        assert isinstance(refusal, Overloaded)
+        assert refusal.retry_after_s == pytest.approx(0.05)
+        await wait(1)
+
+    run_core(
+        test,
+        definition("m", batching=BatchingOptions(max_rows=64)),
+        admission=AdmissionOptions(max_requests=1),
+        make=lambda core, *_: FakeModel(threads=core.threads, speed=Speed(0.01)),
+    )

@@ -82,6 +82,11 @@ class Gate:
         self.size_bytes += size_bytes
         return account
 
+    @property
+    def rows_each(self) -> float:
+        """How many rows a request inside has, on average."""
+        return self.rows / self.requests if self.requests else 0.0
+
     def has_room(self, requests: int, rows: int, size_bytes: int) -> bool:
         """Whether so many would be let in, and none of them for being alone; callers have no quotas here."""
         return not self._closed and self._callers is None and self._fits(requests, rows, size_bytes)
