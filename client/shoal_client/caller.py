@@ -33,7 +33,7 @@ from shoal_client.retry import (
     read_pushback,
     retry_delay_s,
 )
-from shoal_client.tls import read_material
+from shoal_client.tls import hint_of, read_material
 from shoal_client.trace import trace_headers
 
 _MOST_TARGETS: Final = 256
@@ -237,6 +237,8 @@ class Caller:
             self._rotation.succeeded(index)
         pushback = read_pushback(trailer_of(raised, PUSHBACK))
         details = raised.details() or "the server gave no reason"
+        if status == "UNAVAILABLE":
+            details += hint_of(details, has_tls=self._options.tls is not None)
         kind = class_of(status)
         if details == _TOO_LATE:
             details = f"no answer within {call.timeout_s:.3g} s"

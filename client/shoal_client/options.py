@@ -109,8 +109,12 @@ def check_timeout(timeout_s: float, name: str = "timeout_s") -> float:
         ConfigurationError: it is no time above 0 that ends; a day is the longest.
     """
     day_s = 86_400.0
-    if not 0 < timeout_s <= day_s:
-        raise ConfigurationError(f"{name} is above 0 and at most {day_s:g} s, got {timeout_s}")
+    try:
+        possible = 0 < timeout_s <= day_s
+    except TypeError:
+        possible = False
+    if not possible:
+        raise ConfigurationError(f"{name} is above 0 and at most {day_s:g} s, got {timeout_s!r}")
     return timeout_s
 
 

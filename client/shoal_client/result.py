@@ -82,9 +82,12 @@ class Result(Mapping[str, Array]):
 
         Raises:
             KeyError: there is no such output.
+            TypeError: it has numbers.
             UnicodeDecodeError: an element is not UTF-8.
         """
         array = self[name]
+        if array.dtype != object:
+            raise TypeError(f"output {name!r} has no text but {array.dtype}")
         decoded = array.copy()
         decoded.ravel()[:] = [element.decode() for element in array.ravel().tolist()]
         return decoded

@@ -110,3 +110,16 @@ def _check_pair(certificate: Path, key: Path) -> None:
 
 def _name(source: Source | None) -> str:
     return "the bytes given" if isinstance(source, bytes) else str(source)
+
+
+def hint_of(details: str, *, has_tls: bool) -> str:
+    """Return what may be wrong where no connection came about, in words to append to gRPC's; often there are none."""
+    if "Tls handshake failed" in details:
+        if "WRONG_VERSION_NUMBER" in details:
+            return "; the server seems to speak without TLS"
+        return "; the server's certificate is none that `ca` and `server_name` vouch for"
+    if "TSI_DATA_CORRUPTED" in details or ("all backends failing" in details and "Socket closed" in details):
+        if has_tls:
+            return "; the server hung up: it may want a certificate of a CA that it trusts"
+        return "; the server hung up: it may want TLS"
+    return ""

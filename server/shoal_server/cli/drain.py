@@ -49,6 +49,7 @@ def command(  # noqa: PLR0913 - one for each flag
     elif undo:
         typer.echo("callers are let in again")
     else:
-        inside = f"{answer.requests} requests are still inside" if answer.requests else "nobody is inside"
+        still = "1 request is" if answer.requests == 1 else f"{answer.requests} requests are"
+        inside = f"{still} still inside" if answer.requests else "nobody is inside"
         typer.echo(f"drained: new callers are refused, {inside}; `shoal drain --undo` lets them in again")
     return FAILED if answer.requests and patience_s else 0

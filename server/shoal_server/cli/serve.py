@@ -55,7 +55,8 @@ def _serve(configuration: Configuration) -> int:
         raise Failure(str(error), MISUSED) from error
     except CannotListen as error:
         flag = OPTIONS[error.setting].flag
-        raise Failure(f"{error}; choose another by {flag} HOST:PORT, where port 0 takes any free one") from error
+        others = "unix:PATH" if "unix:" in str(error) else "HOST:PORT, where port 0 takes any free one"
+        raise Failure(f"{error}; choose another by {flag} {others}") from error
     except (OSError, LoadFailed, TransportMissing) as error:
         raise Failure(str(error)) from error
 

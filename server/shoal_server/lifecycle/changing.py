@@ -109,12 +109,16 @@ class Changing(Generic[G]):
         if version not in entry.versions and version not in (entry.desired.versions or ()):
             raise NotFound(f"model '{model}' has no version {version}; it has {sorted(entry.versions)}")
         if version in {_answering(entry), entry.desired.current} and not request.force:
-            raise PreconditionFailed(f"version {version} of model '{model}' answers: swap to another, or use force")
+            raise PreconditionFailed(f"version {version} of model '{model}' answers: swap to another, or force it")
         desired = wanted.unloaded(_pinned(entry), version)
         if version not in entry.ready and version not in (entry.desired.versions or ()):
             return self._unchanged(request)
         stand_in = None if entry.stand_in == version else entry.stand_in
-        return await self._change(operation, _Change(desired, None, (version,), stand_in))
+        result = await self._change(operation, _Change(desired, None, (version,), stand_in))
+        gone = sorted(label for label, number in entry.desired.labels.items() if number == version)
+        if not gone:
+            return result
+        return replace(result, remarks=(*result.remarks, f"gone with it: the labels {', '.join(gone)}"))
 
     async def _roll_back(self, operation: Operation, request: Rollback) -> Result:
         entry = self._entry(request.model)
@@ -134,12 +138,15 @@ class Changing(Generic[G]):
         desired = wanted.labelled(entry.desired, label, version)
         if desired == entry.desired:
             return self._unchanged(request, label_before=before)
-        if version and version not in entry.versions:
-            raise NotFound(f"model '{model}' has no version {version}; it has {sorted(entry.versions)}")
         if version and version not in entry.ready:
-            raise PreconditionFailed(
-                f"version {version} of model '{model}' is {entry.versions[version].state.value}: load it first"
-            )
+            if version in entry.versions:
+                state = entry.versions[version].state.value
+            else:
+                present = (await self._workers.call(lambda: self._source.describe(model))).versions
+                if version not in present:
+                    raise NotFound(f"model '{model}' has no version {version}; it has {sorted(present)}")
+                state = "not loaded"
+            raise PreconditionFailed(f"version {version} of model '{model}' is {state}: load it first")
         if len(desired.labels) > _MOST_LABELS:
             raise PreconditionFailed(f"model '{model}' has {_MOST_LABELS} labels already: take one away first")
         change = _Change(desired, entry.versions.get(version), stand_in=entry.stand_in)
@@ -195,7 +202,7 @@ class Changing(Generic[G]):
             text = f"callers of version {before.version} could not call it: {'; '.join(problems)}"
             await self._drop(slot, text)
             raise PreconditionFailed(
-                f"version {slot.version} of model '{slot.model}': {text}; allow_signature_change swaps nevertheless"
+                f"version {slot.version} of model '{slot.model}': {text}; else let the signature change"
             )
 
     async def _change(self, operation: Operation, change: _Change[G]) -> Result:

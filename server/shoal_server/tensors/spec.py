@@ -259,7 +259,8 @@ class Signature:
             if name not in known:
                 raise InvalidRequest(f"unknown output {name!r:.120}; the model gives {known}")
         if len(set(names)) != len(names):
-            raise InvalidRequest("an output is requested twice")
+            twice = next(name for index, name in enumerate(names) if name in names[:index])
+            raise InvalidRequest(f"output {twice!r} is requested twice")
 
     def _batch(self, values: tuple[Value | None, ...]) -> Checked:
         """Count the rows; the key is made of all that must be equal for two requests to be concatenated."""

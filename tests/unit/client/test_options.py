@@ -30,6 +30,7 @@ def test_targets_that_nobody_can_reach_are_refused_before_any_call(target: str) 
     ("wrong", "complaint"),
     [
         ({"timeout_s": 0}, "timeout_s is above 0"),
+        ({"timeout_s": "1"}, "timeout_s is above 0 and at most 86400 s, got '1'"),
         ({"timeout_s": float("inf")}, "timeout_s is above 0"),
         ({"timeout_s": float("nan")}, "timeout_s is above 0"),
         ({"compression": "zip"}, "compression is none, gzip or deflate"),

@@ -94,6 +94,9 @@ def test_a_result_is_a_mapping_that_tells_what_it_has() -> None:
     assert list(result) == ["y", "t"]
     assert len(result) == 2
     assert result.text("t").tolist() == [["ä"]]
+    numbers = next(name for name in result if name != "t")
+    with pytest.raises(TypeError, match=f"output '{numbers}' has no text but "):
+        result.text(numbers)
     assert repr(result) == "Result(m, version 3; y: float32[1, 2], t: object[1, 1])"
     with pytest.raises(KeyError, match="no output 'z'; m gave y, t"):
         result["z"]

@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from shoal_server.errors import Conflict, InvalidRequest, LoadFailed, PreconditionFailed, ShoalError, Unavailable
+from shoal_server.errors import (
+    Conflict,
+    InvalidRequest,
+    LoadFailed,
+    NotFound,
+    PreconditionFailed,
+    ShoalError,
+    Unavailable,
+)
 from shoal_server.events import MemoryKept, OperationEnded
 from shoal_server.lifecycle.definition import VersionPolicy
 from shoal_server.lifecycle.desired import Desired
@@ -53,6 +61,31 @@ def test_a_version_that_is_kept_warm_and_given_a_label_stays_and_comes_again_aft
         await asyncio.sleep(2 * KEEP_WARM_S)
         assert rig.states() == {1: "ready", 2: "ready"}
         assert rig.store.desired["m"].versions == (1, 2)
+
+    run_manager(test, FIRST)
+
+
+def test_labels_that_leave_with_their_version_are_told_of() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        await done(rig, Load(model="m", version=3))
+        await done(rig, SetLabel(model="m", label="blue", version=3))
+        await done(rig, SetLabel(model="m", label="canary", version=3))
+        assert (await done(rig, Unload(model="m", version=3))).remarks == ("gone with it: the labels blue, canary",)
+        assert rig.store.desired["m"].labels == {}
+        await done(rig, Load(model="m", version=3))
+        assert (await done(rig, Unload(model="m", version=3))).remarks == ()
+
+    run_manager(test, FIRST)
+
+
+def test_a_label_is_for_versions_that_serve_and_others_are_told_apart_from_those_that_are_not_there() -> None:
+    async def test(rig: ManagerRig) -> None:
+        await rig.manager.start()
+        with pytest.raises(PreconditionFailed, match="version 2 of model 'm' is not loaded: load it first"):
+            await done(rig, SetLabel(model="m", label="blue", version=2))
+        with pytest.raises(NotFound, match=r"model 'm' has no version 4; it has \[1, 2, 3\]"):
+            await done(rig, SetLabel(model="m", label="blue", version=4))
 
     run_manager(test, FIRST)
 

@@ -179,7 +179,7 @@ def test_known_outputs_may_be_asked_for_in_any_order(names: list[str]) -> None:
     [
         (["q"], "unknown output 'q'; the model gives ['y', 'z']"),
         (["y", ""], "unknown output ''; the model gives ['y', 'z']"),
-        (["y", "y"], "an output is requested twice"),
+        (["y", "y"], "output 'y' is requested twice"),
     ],
     ids=["unknown", "empty", "twice"],
 )
