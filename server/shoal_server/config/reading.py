@@ -12,14 +12,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
+from shoal_server.config.callers import LineError
 from shoal_server.config.option import OPTIONS, PREFIX, SECTIONS
 from shoal_server.config.otel import PREFIX as OTEL_PREFIX
 from shoal_server.config.otel import from_otel
 from shoal_server.config.settings import Settings
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 FILE_NAME: Final = "shoal.toml"
 _FILE_VARIABLE: Final = "SHOAL_CONFIG"
@@ -102,9 +106,18 @@ def load(
             read if read in origins.values() else "",
         )
     except ValidationError as error:
-        wrong = dict.fromkeys(".".join(str(part) for part in item["loc"]) for item in error.errors())
-        complaints = [f"{origins[key]}: {key} must be {OPTIONS[key].wanted}, got {values[key]!r}" for key in wrong]
+        wrong = {".".join(str(part) for part in item["loc"]): _why(item) for item in error.errors()}
+        complaints = [
+            f"{origins[key]}: {key} must be {OPTIONS[key].wanted}, got {values[key]!r}{why}"
+            for key, why in wrong.items()
+        ]
         raise ConfigError("; ".join(complaints)) from error
+
+
+def _why(error: "ErrorDetails") -> str:
+    """Return what is wrong with one line of several, to be appended to what is wanted of them all."""
+    why = error.get("ctx", {}).get("error")
+    return f": {why}" if isinstance(why, LineError) else ""
 
 
 _Found = Iterator[tuple[str, object, str]]

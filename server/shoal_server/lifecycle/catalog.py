@@ -142,7 +142,10 @@ def _why_none(entry: ModelEntry[G]) -> str:
         chosen = f"version {current} is to, and is {slot.state.value if slot else 'not there'}" if current else ""
         ready = ", ".join(map(str, entry.ready))
         return f"answers no calls without a version: {chosen or 'none was chosen'}; ready: {ready}"
-    reasons = entry.problem or "; ".join(
-        f"version {slot.version} is {slot.state.value}" for slot in entry.versions.values()
-    )
+    reasons = entry.problem or "; ".join(map(_what_became_of, entry.versions.values()))
     return "has no ready version" + (f": {reasons}" if reasons else "")
+
+
+def _what_became_of(slot: VersionSlot[G]) -> str:
+    reason = f" ({slot.reason})" if slot.state is VersionState.FAILED and slot.reason else ""
+    return f"version {slot.version} is {slot.state.value}{reason}"

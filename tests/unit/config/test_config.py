@@ -331,3 +331,16 @@ def test_a_weight_that_is_none_is_refused(line: str) -> None:
 )
 def test_a_quota_that_is_none_is_refused(line: str) -> None:
     assert "callers.quotas must be a list of NAME LIMIT=NUMBER" in complaint({"callers.quotas": line})
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("* concurrancy=3", ": there is no limit 'concurrancy'; did you mean concurrency?"),
+        ("* speed=3", ": there is no limit 'speed'"),
+        ("* concurrency=1 concurrency=2", ": 'concurrency' stands twice"),
+        ("* rows_per_s=inf", ": a limit is from 0 on, and burst_s above it, got 'rows_per_s=inf'"),
+    ],
+)
+def test_what_is_wrong_with_a_quota_is_told(line: str, why: str) -> None:
+    assert complaint({"callers.quotas": line}).endswith(why)
