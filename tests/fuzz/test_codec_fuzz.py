@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_server.errors import InvalidRequest, Unsupported
+from shoal_server.rpc import structure
 from shoal_server.rpc.decode import decode, parse
 from shoal_server.rpc.errors import status_of
 from shoal_server.rpc.packed import fixed_numbers
-from shoal_server.rpc.structure import FREE_BYTES, check_structure
+from shoal_server.rpc.structure import FREE_BYTES, MALFORMED, MOST_FIELDS, check_structure
 from shoal_server.rpc.wire import field_header
 from shoal_server.service import InferenceRequest
 from shoal_server.tensors.batch import assemble
@@ -27,6 +28,7 @@ from shoal_server.tensors.text import decode_text, encode_text
 from shoal_server.transport.port import Status
 from shoal_testing.odd_requests import INT64, RAW, SIGNATURES, mutated, requests, right_requests
 from shoal_testing.refusals import assert_for_callers
+from shoal_testing.wire_messages import wire_message
 
 CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
 MUTATIONS = 3_000
@@ -119,6 +121,47 @@ def test_the_look_at_the_structure_ends_in_nothing_or_a_refusal(request: pb.Mode
         check_structure(message)
     except InvalidRequest as error:
         assert_for_callers(status_of(error)[1])
+
+
+OVERLONG = b"\xff" * 11
+OUTPUT_WITH_CONTENTS = b"\x32\x0d\x2a\x0b" + OVERLONG  # field 5 of an output, which has none
+UNKNOWN_GROUP = b"\xa3\x06\x2a\x0b" + OVERLONG + b"\xa4\x06"  # field 100
+
+
+@pytest.mark.parametrize("key", [OUTPUT_WITH_CONTENTS, UNKNOWN_GROUP], ids=["output", "group"])
+def test_no_unknown_field_hides_what_comes_after_it(key: bytes) -> None:
+    message = b"\x0a\x01m" + key
+    assert parse(message).model_name == "m", "protobuf skips it"
+    with pytest.raises(InvalidRequest, match=f"more than {MOST_FIELDS} fields"):
+        parse(message + b"\x2a\x00" * 100_000)
+
+
+def test_whoever_passes_the_look_at_the_structure_has_no_more_parts_for_protobuf(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = Random(seed)
+    monkeypatch.setattr(structure, "FREE_BYTES", 0)
+    accepted = 0
+    for _ in range(5 * MUTATIONS):
+        message, most = wire_message(random), random.randint(0, 8)
+        monkeypatch.setattr(structure, "MOST_FIELDS", most)
+        refusal = ""
+        try:
+            check_structure(message)
+        except InvalidRequest as error:
+            refusal = str(error)
+        try:
+            request = pb.ModelInferRequest.FromString(message)
+        except DecodeError:
+            continue
+        accepted += 1
+        assert refusal != MALFORMED, message.hex()
+        inside = sum(len(one.parameters) for one in request.inputs) + sum(
+            len(one.parameters) for one in request.outputs
+        )
+        parts = len(request.inputs) + len(request.outputs) + len(request.raw_input_contents) + len(request.parameters)
+        assert refusal or parts + inside <= most, message.hex()
+    assert accepted > MUTATIONS / 2
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)

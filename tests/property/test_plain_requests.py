@@ -69,6 +69,14 @@ def test_a_request_with_a_byte_changed_is_read_as_protobuf_reads_it_or_not_at_al
     assert_same_or_refused(bytes(message))
 
 
+@pytest.mark.parametrize("padding", range(7))
+def test_a_tag_that_is_longer_than_it_need_be_is_read_as_protobuf_reads_it_or_not_at_all(padding: int) -> None:
+    request = ModelInferRequest(model_name="m", raw_input_contents=[bytes(8)])
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 2])
+    own = b"\x9a" + b"\x80" * padding + b"\x00" + b"\x01i"
+    assert_same_or_refused(own + request.SerializeToString())
+
+
 @pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.name)
 def test_the_corpus_is_read_as_protobuf_reads_it_or_not_at_all(path: Path) -> None:
     assert_same_or_refused(path.read_bytes())

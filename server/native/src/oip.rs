@@ -151,8 +151,15 @@ impl<'m> Fields<'m> {
 
     /// The number and the wire type of the next field.
     fn tag(&mut self) -> Option<(u64, u64)> {
-        let tag = self.varint()?;
+        let tag = self.short()?;
         Some((tag >> 3, tag & 7))
+    }
+
+    /// A tag or a size as everybody writes it: of longer ones protobuf takes some.
+    fn short(&mut self) -> Option<u64> {
+        let begin = self.at;
+        let number = self.varint()?;
+        (self.at - begin == 1 || self.message[self.at - 1] != 0).then_some(number)
     }
 
     /// The next field, which has to be one of bytes.
@@ -165,7 +172,7 @@ impl<'m> Fields<'m> {
     }
 
     fn content(&mut self) -> Option<Range<usize>> {
-        let size = usize::try_from(self.varint()?).ok()?;
+        let size = usize::try_from(self.short()?).ok()?;
         let end = self.at.checked_add(size)?;
         if end > self.size {
             return None;
@@ -275,6 +282,20 @@ mod tests {
         assert_eq!(input(&field(5, b"")), None, "typed contents");
         assert_eq!(input(&field(1, &[b'a'; 257])), None, "a long name");
         assert_eq!(output(&field(2, b"")), None, "a parameter");
+    }
+
+    #[test]
+    fn tags_and_sizes_longer_than_they_need_be_are_left_to_protobuf() {
+        let plain = request("", b"\0");
+        assert!(whole(&[field(3, b"a"), plain.clone()].concat()).is_some());
+        for padding in 0..6 {
+            let long = |number: u8| [vec![number | 128], vec![128; padding], vec![0]].concat();
+            let by_tag = [long(3 << 3 | 2), vec![1, b'a'], plain.clone()].concat();
+            let by_size = [vec![3 << 3 | 2], long(1), vec![b'a'], plain.clone()].concat();
+            for message in [by_tag, by_size] {
+                assert_eq!(whole(&message), None, "{padding}");
+            }
+        }
     }
 
     #[test]

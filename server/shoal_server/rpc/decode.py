@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from shoal.inference.grpc_service_pb2 import InferTensorContents, ModelInferRequest
 from shoal_server.errors import InvalidRequest, Unsupported
 from shoal_server.rpc.packed import fixed_numbers
-from shoal_server.rpc.structure import check_structure
+from shoal_server.rpc.structure import MALFORMED, check_structure
 from shoal_server.service import InferenceRequest
 from shoal_server.tensors.datatype import DataType
 from shoal_server.tensors.spec import MAX_RANK, Tensor
@@ -47,7 +47,7 @@ def parse(message: bytes) -> ModelInferRequest:
     try:
         return ModelInferRequest.FromString(message)
     except DecodeError:
-        raise InvalidRequest("malformed request: the message is not a ModelInferRequest") from None
+        raise InvalidRequest(MALFORMED) from None
 
 
 def decode(request: ModelInferRequest, size_bytes: int, deadline_s: float | None) -> InferenceRequest:

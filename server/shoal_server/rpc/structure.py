@@ -21,9 +21,12 @@ MOST_NAME_BYTES: Final = 1 << 16
 MOST_ELEMENTS: Final = 1 << 22  # that are numbers of varying length
 _MOST_SHAPE_BYTES: Final = 10 * MAX_RANK
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+MALFORMED: Final = "malformed request: the message is not a ModelInferRequest"
+
+_VARINT, _FIXED64, _BYTES, _GROUP, _GROUP_END, _FIXED32 = range(6)
 _SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
 _LARGEST_VARINT_BITS: Final = 63
+_MOST_GROUPS: Final = 100  # within one another, as for protobuf
 
 
 def _numbers(kind: type[ModelInferRequest] | type[InferTensorContents], *names: str) -> frozenset[int]:
@@ -31,7 +34,8 @@ def _numbers(kind: type[ModelInferRequest] | type[InferTensorContents], *names: 
 
 
 _REQUEST_NAMES: Final = _numbers(ModelInferRequest, "model_name", "model_version")
-_TENSORS: Final = _numbers(ModelInferRequest, "inputs", "outputs")
+_INPUTS: Final = _numbers(ModelInferRequest, "inputs")
+_OUTPUTS: Final = _numbers(ModelInferRequest, "outputs")
 _TENSOR_NAMES: Final = frozenset({1, 2})  # name and datatype of an input; name and a parameter of an output
 _SHAPE: Final = ModelInferRequest.InferInputTensor.DESCRIPTOR.fields_by_name["shape"].number
 _CONTENTS: Final = ModelInferRequest.InferInputTensor.DESCRIPTOR.fields_by_name["contents"].number
@@ -42,20 +46,22 @@ _NUMBERS_OF_VARYING_LENGTH: Final = _numbers(
 
 
 def check_structure(message: bytes) -> None:
-    """Look through a serialised ModelInferRequest; what is no such message passes, as protobuf will refuse it.
+    """Look through a serialised ModelInferRequest.
+
+    What cannot be followed to the end is refused, and not left to protobuf: it may see in it what was not counted here.
 
     Raises:
-        InvalidRequest: it has too many parts, or one of them is too long.
+        InvalidRequest: it has too many parts, one of them is too long, or it is no such message.
     """
     if len(message) > FREE_BYTES:
         try:
             _Walk(message).request()
         except IndexError:
-            return  # it is cut off
+            raise InvalidRequest(MALFORMED) from None
 
 
 class _Walk:
-    """One way through one message. An IndexError, as of any sequence, says that the message is cut off."""
+    """One way through one message. An IndexError, as of any sequence, says that it leads nowhere."""
 
     __slots__ = ("_elements", "_fields", "_message", "_position", "_texts")
 
@@ -69,19 +75,21 @@ class _Walk:
     def request(self) -> None:
         end = len(self._message)
         while self._position < end:
-            number, kind, size_bytes = self._next()
+            number, kind, size_bytes = self._next(end)
             self._count_field()
-            if kind == _BYTES and number in _TENSORS:
-                self._tensor(self._position + size_bytes)
-                continue
-            if kind == _BYTES and number in _REQUEST_NAMES:
-                self._check_name(size_bytes)
-            self._position += size_bytes
+            if kind == _BYTES and number in _INPUTS:
+                self._input(self._position + size_bytes)
+            elif kind == _BYTES and number in _OUTPUTS:
+                self._output(self._position + size_bytes)
+            else:
+                if kind == _BYTES and number in _REQUEST_NAMES:
+                    self._check_name(size_bytes)
+                self._position += size_bytes
 
-    def _tensor(self, end: int) -> None:
+    def _input(self, end: int) -> None:
         name = b""
         while self._position < end:
-            number, kind, size_bytes = self._next()
+            number, kind, size_bytes = self._next(end)
             self._count_field()
             if kind == _BYTES and number == _CONTENTS:
                 self._contents(self._position + size_bytes)
@@ -94,9 +102,17 @@ class _Walk:
                 raise InvalidRequest(f"input {shown!r:.120} has more than {MAX_RANK} dimensions")
             self._position += size_bytes
 
+    def _output(self, end: int) -> None:
+        while self._position < end:
+            number, kind, size_bytes = self._next(end)
+            self._count_field()
+            if kind == _BYTES and number in _TENSOR_NAMES:
+                self._check_name(size_bytes)
+            self._position += size_bytes
+
     def _contents(self, end: int) -> None:
         while self._position < end:
-            number, kind, size_bytes = self._next()
+            number, kind, size_bytes = self._next(end)
             if kind == _BYTES and number in _TEXTS:
                 self._texts += 1
                 if self._texts > MOST_TEXTS:
@@ -112,15 +128,44 @@ class _Walk:
                     )
             self._position += size_bytes
 
-    def _next(self) -> tuple[int, int, int]:
-        """Read a field's tag, and for bytes their length; return number, wire type and the size of what follows."""
+    def _next(self, end: int) -> tuple[int, int, int]:
+        """Read a field's tag, and for bytes their length; return number, wire type and the size of what follows.
+
+        Nobody has used groups for long: one is skipped, with all that is in it.
+        """
+        number, kind, size_bytes = self._tag(end)
+        if kind == _GROUP:
+            open_groups = [number]
+            while open_groups:
+                number, kind, size_bytes = self._tag(end)
+                self._count_field()
+                if kind == _GROUP:
+                    open_groups.append(number)
+                elif kind == _GROUP_END and open_groups.pop() != number:
+                    raise IndexError
+                if len(open_groups) > _MOST_GROUPS:
+                    raise IndexError
+                self._position += size_bytes
+            return 0, _GROUP, 0
+        if kind == _GROUP_END:
+            raise IndexError
+        return number, kind, size_bytes
+
+    def _tag(self, end: int) -> tuple[int, int, int]:
         tag = self._varint()
-        kind = tag & 7
+        number, kind = tag >> 3, tag & 7
+        size_bytes = 0
         if kind == _VARINT:
             self._varint()
-            return tag >> 3, kind, 0
-        # Groups, which nobody has used for long, are walked through as if they were not there.
-        return tag >> 3, kind, self._varint() if kind == _BYTES else _SIZES.get(kind, 0)
+        elif kind == _BYTES:
+            size_bytes = self._varint()
+        elif kind > _FIXED32:
+            raise IndexError
+        else:
+            size_bytes = _SIZES.get(kind, 0)
+        if not number or self._position + size_bytes > end:
+            raise IndexError
+        return number, kind, size_bytes
 
     def _varint(self) -> int:
         message, position = self._message, self._position
