@@ -30,11 +30,13 @@ use crate::{metadata, timeout};
 
 mod ending;
 mod incoming;
+mod keepalive;
 mod outgoing;
 mod request;
 mod slot;
 mod time;
 
+use keepalive::{Due, Keepalive};
 use request::{encoding, no_grpc};
 use slot::{Act, Call, Slot, SlotWaker, Step};
 use time::jittered;
@@ -84,10 +86,11 @@ pub struct Connection<T> {
     response_headers: HeaderMap,
     ok_trailers: HeaderMap,
     ping: Option<PingPong>,
+    /// Whether a ping is not answered.
     is_pinged: bool,
+    keepalive: Keepalive,
     /// Set by each byte that is read.
     has_read: Arc<AtomicBool>,
-    silent_since: Instant,
     age_limit: Option<Instant>,
     is_draining: bool,
     has_said_goodbye: bool,
@@ -127,8 +130,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             ok_trailers: status::ok_trailers(),
             ping,
             is_pinged: false,
+            keepalive: Keepalive::new(limits.keepalive, limits.keepalive_timeout, now),
             has_read,
-            silent_since: now,
             age_limit,
             is_draining: false,
             has_said_goodbye: false,

@@ -19,20 +19,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 self.guarded(place, Self::too_late);
             }
             self.post();
-            let Some(next) = self.look_after_peer(now, context) else {
+            let Some(next) = self.look_after_peer(now) else {
                 return true;
             };
             let earliest = self.deadlines.first().map_or(next, |&(deadline, _)| deadline.min(next));
             self.set_timer(earliest);
         }
+        // HTTP/2 takes no other ping before the answer to the last one has been taken.
         if self.is_pinged {
             if let Some(ping) = &mut self.ping {
-                if ping.poll_pong(context).is_ready() {
-                    self.is_pinged = false;
-                }
+                self.is_pinged = ping.poll_pong(context).is_pending();
             }
         }
         false
+    }
+
+    fn send_ping(&mut self) {
+        if !self.is_pinged {
+            if let Some(ping) = &mut self.ping {
+                self.is_pinged = ping.send_ping(Ping::opaque()).is_ok();
+            }
+        }
     }
 
     pub(super) fn set_timer(&mut self, at: Instant) {
@@ -41,26 +48,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     /// Keepalive and age; returns when to look again, None where the connection is to end.
-    pub(super) fn look_after_peer(&mut self, now: Instant, context: &mut Context<'_>) -> Option<Instant> {
-        let limits = &self.shared.server.limits;
-        if self.has_read.swap(false, Ordering::Relaxed) {
-            self.silent_since = now;
-            self.is_pinged = false;
-        }
-        let (keepalive, patience) = (limits.keepalive, limits.keepalive_timeout);
-        let mut next = if now < self.silent_since + keepalive {
-            self.silent_since + keepalive
-        } else if now >= self.silent_since + keepalive + patience {
-            return None;
-        } else {
-            if !self.is_pinged {
-                if let Some(ping) = &mut self.ping {
-                    self.is_pinged = ping.send_ping(Ping::opaque()).is_ok();
-                    let _ = ping.poll_pong(context);
-                }
+    pub(super) fn look_after_peer(&mut self, now: Instant) -> Option<Instant> {
+        let mut next = match self.keepalive.look(now, self.has_read.swap(false, Ordering::Relaxed)) {
+            Due::Later(then) => then,
+            Due::Ping(then) => {
+                self.send_ping();
+                then
             }
-            self.silent_since + keepalive + patience
+            Due::GivenUp => return None,
         };
+        let limits = &self.shared.server.limits;
         if let Some(limit) = self.age_limit {
             if now < limit {
                 next = next.min(limit);
