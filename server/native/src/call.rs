@@ -21,8 +21,9 @@ const OPEN: u8 = 0;
 const ANSWERED: u8 = 1;
 const LEFT: u8 = 2;
 
-/// Messages of a stream that may wait to be received before no more are read.
+/// Messages of a stream that may wait to be received before no more are read, and their bytes.
 pub const MOST_WAITING: usize = 64;
+pub const MOST_WAITING_BYTES: usize = 1 << 22;
 
 pub struct CallShared {
     pub connection: Arc<ConnectionShared>,
@@ -34,9 +35,12 @@ pub struct CallShared {
     pub deadline: Option<Instant>,
     state: AtomicU8,
     held_bytes: AtomicUsize,
+    /// Of these, those of whole messages that the application has not used.
+    whole_bytes: AtomicUsize,
     owner: Mutex<Option<Owner>>,
     /// Messages received and not taken by the application.
     waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
     paused: AtomicBool,
     sent: AtomicU64,
     sent_posted: AtomicBool,
@@ -60,8 +64,10 @@ impl CallShared {
             deadline,
             state: AtomicU8::new(OPEN),
             held_bytes: AtomicUsize::new(0),
+            whole_bytes: AtomicUsize::new(0),
             owner: Mutex::new(None),
             waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
             paused: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             sent_posted: AtomicBool::new(false),
@@ -80,7 +86,7 @@ impl CallShared {
     /// Ends a unary call with OK; does nothing after an answer or where the caller left. From any thread.
     pub fn reply(self: &Arc<Self>, body: Answer) {
         if self.turn(ANSWERED) {
-            self.hold(body.size());
+            self.exchange(&body);
             self.command(Command::Reply(self.clone(), body));
         }
     }
@@ -97,7 +103,7 @@ impl CallShared {
             }
             taken += 1;
             let body = answer(number);
-            call.hold(body.size());
+            call.exchange(&body);
             let hub = &call.connection.hub;
             if let Some(other) = last.filter(|last| !Arc::ptr_eq(last, hub)) {
                 other.push_all(&mut commands);
@@ -133,23 +139,33 @@ impl CallShared {
         }
     }
 
-    /// The application has taken a message of the stream.
-    pub fn received(self: &Arc<Self>) {
-        let waiting = self.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
-        if waiting <= MOST_WAITING / 2 && self.paused.swap(false, Ordering::AcqRel) {
+    /// The application has a message of the stream no longer waiting, of so many bytes.
+    pub fn received(self: &Arc<Self>, size: usize) {
+        let used = size + message::PREFIX_BYTES;
+        self.whole_bytes.fetch_sub(used, Ordering::Relaxed);
+        self.use_up(used);
+        self.waiting_bytes.fetch_sub(size, Ordering::SeqCst);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        if self.has_room() && self.paused.swap(false, Ordering::SeqCst) {
             self.command(Command::Pull(self.clone()));
         }
     }
 
     /// A message of the stream goes to the application; false where no more should be read until `Pull`.
-    pub fn deliver(&self) -> bool {
-        let waiting = self.waiting.fetch_add(1, Ordering::AcqRel) + 1;
-        if waiting < MOST_WAITING {
+    pub fn deliver(&self, size: usize) -> bool {
+        let bytes = self.waiting_bytes.fetch_add(size, Ordering::SeqCst) + size;
+        let waiting = self.waiting.fetch_add(1, Ordering::SeqCst) + 1;
+        if waiting < MOST_WAITING && bytes < MOST_WAITING_BYTES {
             return true;
         }
-        self.paused.store(true, Ordering::Release);
+        self.paused.swap(true, Ordering::SeqCst);
         // It may have taken everything before it could see the flag.
-        self.waiting.load(Ordering::Acquire) <= MOST_WAITING / 2 && self.paused.swap(false, Ordering::AcqRel)
+        self.has_room() && self.paused.swap(false, Ordering::SeqCst)
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) <= MOST_WAITING / 2
+            && self.waiting_bytes.load(Ordering::SeqCst) <= MOST_WAITING_BYTES / 2
     }
 
     /// A message of the stream is on its way; true where the application is to be told.
@@ -164,15 +180,34 @@ impl CallShared {
         self.sent.load(Ordering::Acquire)
     }
 
-    /// Counts bytes that are kept in memory for this call.
+    /// A message is whole: so many of the bytes that are counted wait for the peer no longer.
+    pub fn has_message(&self, size: usize) {
+        self.whole_bytes.fetch_add(size, Ordering::Relaxed);
+        self.connection.pending_bytes.fetch_sub(size, Ordering::Relaxed);
+    }
+
+    /// The answer is kept in the place of the message.
+    fn exchange(&self, answer: &Answer) {
+        self.hold(answer.size());
+        self.use_up(self.whole_bytes.swap(0, Ordering::Relaxed));
+    }
+
+    fn use_up(&self, size: usize) {
+        self.held_bytes.fetch_sub(size, Ordering::Relaxed);
+        self.connection.server.bytes.fetch_sub(size, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that are kept in memory for this call: of a message that is not whole, or for the peer.
     pub fn hold(&self, size: usize) {
         self.held_bytes.fetch_add(size, Ordering::Relaxed);
+        self.connection.pending_bytes.fetch_add(size, Ordering::Relaxed);
         self.connection.server.bytes.fetch_add(size, Ordering::Relaxed);
     }
 
+    /// Such bytes are there no longer.
     pub fn let_go(&self, size: usize) {
-        self.held_bytes.fetch_sub(size, Ordering::Relaxed);
-        self.connection.server.bytes.fetch_sub(size, Ordering::Relaxed);
+        self.connection.pending_bytes.fetch_sub(size, Ordering::Relaxed);
+        self.use_up(size);
     }
 
     pub fn set_owner(&self, owner: Owner) {
@@ -200,10 +235,10 @@ impl CallShared {
 
 impl Drop for CallShared {
     fn drop(&mut self) {
-        self.connection
-            .server
-            .bytes
-            .fetch_sub(*self.held_bytes.get_mut(), Ordering::Relaxed);
+        let held = *self.held_bytes.get_mut();
+        let pending = held - *self.whole_bytes.get_mut();
+        self.connection.pending_bytes.fetch_sub(pending, Ordering::Relaxed);
+        self.connection.server.bytes.fetch_sub(held, Ordering::Relaxed);
     }
 }
 

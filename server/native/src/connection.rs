@@ -43,6 +43,9 @@ use time::jittered;
 
 /// Compressed messages up to here are inflated where they are read; larger ones would keep other connections waiting.
 const INFLATE_HERE_BYTES: usize = 1 << 13;
+/// Metadata up to here are not counted: the number of calls bounds them. Beyond it, each header takes so many bytes more.
+const FREE_METADATA_BYTES: usize = 1 << 10;
+const HEADER_BYTES: usize = 128;
 /// Deadlines further away than this are not watched.
 const FARTHEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Bytes of an answer that HTTP/2 is asked to take at once.
@@ -79,6 +82,10 @@ pub struct Connection<T> {
     under_way: usize,
     next_serial: u64,
     has_called: bool,
+    /// Whether the peer takes nothing of what was written: no more is handed to HTTP/2, which would hold it uncounted.
+    is_blocked: bool,
+    /// Places of calls that wait for that to end.
+    held_back: Vec<usize>,
     deadlines: BTreeSet<(Instant, usize)>,
     timer: Pin<Box<Sleep>>,
     timer_at: Instant,
@@ -122,6 +129,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             under_way: 0,
             next_serial: 0,
             has_called: false,
+            is_blocked: false,
+            held_back: Vec::new(),
             deadlines: BTreeSet::new(),
             timer: Box::pin(tokio::time::sleep_until(timer_at.into())),
             timer_at,
@@ -161,8 +170,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
             loop {
                 let accepted = self.h2.poll_accept(context);
-                if let Poll::Ready(Err(_)) = self.out.poll_send(context) {
-                    return true;
+                match self.out.poll_send(context) {
+                    Poll::Ready(Err(_)) => return true,
+                    sent => self.is_blocked = sent.is_pending(),
                 }
                 match accepted {
                     Poll::Ready(Some(Ok((request, respond)))) => {
@@ -172,6 +182,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     Poll::Ready(Some(Err(_)) | None) => return true,
                     Poll::Pending => break,
                 }
+            }
+            if !self.is_blocked && !self.held_back.is_empty() {
+                self.release();
+                continue;
             }
             self.post();
             if self.watch_time(context) {

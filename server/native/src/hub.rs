@@ -135,6 +135,8 @@ pub struct ConnectionShared {
     pub peer: Mutex<Option<Owner>>,
     /// Its unary calls that the application has not taken.
     pub unread: AtomicUsize,
+    /// Bytes in memory that wait for the peer: of messages that are not whole, and of answers that it has not taken.
+    pub pending_bytes: AtomicUsize,
     orders: Mutex<Orders>,
 }
 
@@ -165,6 +167,7 @@ impl ConnectionShared {
             certificate,
             peer: Mutex::new(None),
             unread: AtomicUsize::new(0),
+            pending_bytes: AtomicUsize::new(0),
             orders: Mutex::new(Orders::default()),
         }
     }

@@ -23,6 +23,11 @@ const MOST_LINGER_US: u64 = 4000;
 /// The same where callers are told apart, or call other models, too: who is not refused is not to wait for who is.
 const MOST_LINGER_FOR_OTHERS_US: u64 = 500;
 
+/// So many calls a connection may have, whatever others have.
+const FREE_CALLS: usize = 64;
+/// So many times what is left one connection may have.
+const SHARE: usize = 3;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub enum Phase {
     Serving,
@@ -89,6 +94,33 @@ impl ServerShared {
 
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()
+    }
+
+    /// How a call is to be refused for those that there are; None where there is room. The connection has `own` of them.
+    pub fn too_many(&self, own: usize) -> Option<Failure> {
+        let (all, most) = (self.calls.load(Ordering::Relaxed), self.limits.calls);
+        let text = if all >= most {
+            format!("the server is overloaded: {most} calls are under way")
+        } else if has_too_much(own, all, most, FREE_CALLS) {
+            format!("the server is overloaded: {all} calls are under way, {own} of them on this connection")
+        } else {
+            return None;
+        };
+        Some(Failure::new(status::RESOURCE_EXHAUSTED, text))
+    }
+
+    /// How a call is to be refused whose message is one too many to be kept in memory; None where it is not. Of what is
+    /// kept, `own` bytes wait for its peer, to go on or to take them.
+    pub fn too_full(&self, own: usize) -> Option<Failure> {
+        let (all, most) = (self.bytes.load(Ordering::Relaxed), self.limits.bytes_in_flight);
+        let text = if all > most {
+            format!("the server is overloaded: it holds {most} bytes of messages")
+        } else if has_too_much(own, all, most, self.limits.message_bytes) {
+            format!("the server is overloaded: it holds {all} bytes of messages, and {own} of them wait for you")
+        } else {
+            return None;
+        };
+        Some(Failure::new(status::RESOURCE_EXHAUSTED, text))
     }
 
     /// How a call is to be refused that the application need not hear of; None where it is to.
@@ -205,6 +237,13 @@ impl ServerShared {
             self.inbox.post(Event::Stopped);
         }
     }
+}
+
+/// Whether one has too much of what all share: more than anybody may have, and a multiple of what is left. So nobody shuts
+/// others out with one connection or a few, who has one alone gets three quarters (Choudhury and Hahne, Dynamic queue
+/// length thresholds for shared-memory packet switches, 1998).
+fn has_too_much(own: usize, all: usize, most: usize, free: usize) -> bool {
+    own >= free && own >= SHARE * most.saturating_sub(all)
 }
 
 fn asked<'c>(call: &'c CallShared, body: &'c Body) -> Asked<'c> {

@@ -19,6 +19,9 @@ from shoal_server.transport.port import Status, Stream, Trace
 
 MOST_IN_FLIGHT: Final = 512  # requests of one stream; a caller who reads slowly holds no more answers than this
 
+MOST_HELD_BYTES: Final = 4 << 20
+"""Of a stream's answers that wait for one before them; beyond it, all are to be on their way before more is taken."""
+
 _REQUEST: Final = "ModelStreamInfer request"
 
 _ANSWER: Final = ModelStreamInferResponse.DESCRIPTOR.fields_by_name["infer_response"].number
@@ -39,6 +42,12 @@ class _InOrder:
         self._stream = stream
         self._lock = Lock()
         self._places: deque[list[bytes]] = deque()
+        self._held_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Of answers that wait for one before them."""
+        return self._held_bytes
 
     def place(self) -> list[bytes]:
         """Take the next place; its list is empty until it is settled."""
@@ -51,8 +60,11 @@ class _InOrder:
         """Put the answer in its place, and send all those before which none is missing."""
         with self._lock:
             place.append(message)
+            self._held_bytes += len(message)
             while self._places and self._places[0]:
-                self._stream.send(self._places.popleft()[0])
+                first = self._places.popleft()[0]
+                self._held_bytes -= len(first)
+                self._stream.send(first)
 
 
 class _StreamResponder:
@@ -162,7 +174,7 @@ class StreamHandler:
                 received += 1
                 responder = _StreamResponder(stream, self._encoder, answers, under_way, ends_stream=ends_stream)
                 self._admit(message, stream.deadline_s, caller, responder, under_way)
-                await stream.sent(received - MOST_IN_FLIGHT + 1)
+                await stream.sent(received if answers.held_bytes > MOST_HELD_BYTES else received - MOST_IN_FLIGHT + 1)
             await stream.sent(received)
         finally:
             for left, admission in list(under_way.items()):

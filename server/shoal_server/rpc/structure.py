@@ -26,7 +26,6 @@ MALFORMED: Final = "malformed request: the message is not a ModelInferRequest"
 _VARINT, _FIXED64, _BYTES, _GROUP, _GROUP_END, _FIXED32 = range(6)
 _SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
 _LARGEST_VARINT_BITS: Final = 63
-_MOST_GROUPS: Final = 100  # within one another, as for protobuf
 
 
 def _numbers(kind: type[ModelInferRequest] | type[InferTensorContents], *names: str) -> frozenset[int]:
@@ -142,8 +141,6 @@ class _Walk:
                 if kind == _GROUP:
                     open_groups.append(number)
                 elif kind == _GROUP_END and open_groups.pop() != number:
-                    raise IndexError
-                if len(open_groups) > _MOST_GROUPS:
                     raise IndexError
                 self._position += size_bytes
             return 0, _GROUP, 0

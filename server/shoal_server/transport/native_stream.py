@@ -55,8 +55,9 @@ class NativeStream:
             if self._ended:
                 return None
             await self._change()
-        self._exchange.received()
-        return self._received.popleft()
+        message = self._received.popleft()
+        self._exchange.received(len(message))
+        return message
 
     def send(self, message: bytes) -> None:
         """Send a message, in order; from any thread, without waiting."""
@@ -77,6 +78,7 @@ class NativeStream:
     def finish(self) -> None:
         """The route has returned: what was sent is written, and the stream ends with OK unless it has ended."""
         self._exchange.finish()
+        self._drop_received()
 
     def take(self, message: bytes | None) -> None:
         """A message has come; None after the last."""
@@ -93,8 +95,14 @@ class NativeStream:
 
     def leave(self) -> None:
         """The caller is gone."""
+        self._drop_received()
         if self.task is not None:
             self.task.cancel()
+
+    def _drop_received(self) -> None:
+        """Nobody will receive what waits: it is counted no longer."""
+        while self._received:
+            self._exchange.received(len(self._received.popleft()))
 
     async def _change(self) -> None:
         self._changed.clear()

@@ -13,7 +13,7 @@ from tritonclient.grpc import InferenceServerClient
 
 from shoal.inference import grpc_service_pb2 as pb
 from shoal_server.batching.ticket import Ticket
-from shoal_server.rpc.stream import MOST_IN_FLIGHT
+from shoal_server.rpc.stream import MOST_HELD_BYTES, MOST_IN_FLIGHT
 from shoal_testing import models
 from shoal_testing.server import RunningServer, running_server
 from shoal_testing.triton import eventually, inside, rows, save_held
@@ -165,6 +165,21 @@ def test_a_caller_who_does_not_read_is_not_answered_without_bound(
         sizes_bytes = [len(answer.infer_response.raw_output_contents[0]) for answer in talk.answers]
     assert sizes_bytes == [WIDE_BYTES] * count
     assert eventually(lambda: succeeded(client, "echo") - before, count) == count
+
+
+def test_answers_that_wait_for_a_slow_first_one_have_a_bound_in_bytes(
+    wire: Wire, client: InferenceServerClient
+) -> None:
+    before, fit = succeeded(client, "echo"), MOST_HELD_BYTES // WIDE_BYTES
+    talk = Talk(wire)
+    talk.send(request("first", model="held"), *[request("wide", size_bytes=WIDE_BYTES)] * MOST_IN_FLIGHT)
+    talk.end()
+    assert eventually(lambda: succeeded(client, "echo") - before >= fit, wanted=True)
+    # Those that were taken before so many had their answers get theirs, too.
+    assert max(succeeded(client, "echo") - before for _ in range(100)) < 4 * fit
+    client.infer("held", [rows(*range(MOST_IN_FLIGHT + 99))])
+    ids = [answer.infer_response.id for answer in talk.answers]
+    assert ids == ["first", *["wide"] * MOST_IN_FLIGHT]
 
 
 def test_an_open_stream_keeps_nothing_of_the_requests_that_it_answered(wire: Wire) -> None:

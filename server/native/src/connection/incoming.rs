@@ -49,13 +49,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             ))
         } else if timeout == Some(None) {
             Some(Failure::new(status::INTERNAL, "grpc-timeout is malformed"))
-        } else if server.calls.load(Ordering::Relaxed) >= server.limits.calls {
-            Some(Failure::new(
-                status::RESOURCE_EXHAUSTED,
-                format!("the server is overloaded: {} calls are under way", server.limits.calls),
-            ))
         } else {
-            None
+            let is_large = size > FREE_METADATA_BYTES;
+            server
+                .too_many(self.under_way)
+                .or_else(|| is_large.then(|| self.too_full()).flatten())
         };
         let index = route.map_or(server.other(), |(index, _)| index);
         if let Some(failure) = refusal {
@@ -81,6 +79,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
         server.calls.fetch_add(1, Ordering::Relaxed);
         self.under_way += 1;
+        if size > FREE_METADATA_BYTES {
+            shared.hold(size + HEADER_BYTES * shared.headers.len());
+        }
         let reader = Reader::new(server.limits.message_bytes, encoding.unwrap_or(Encoding::Identity));
         self.slots[place].call = Some(Box::new(Call {
             shared: shared.clone(),
@@ -96,6 +97,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             has_message: false,
             is_inflating: false,
             is_paused: false,
+            is_held_back: false,
             watched,
             request_bytes: 0,
             response_bytes: 0,
@@ -142,21 +144,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     }
                     call.shared.hold(chunk.len());
                     call.reader.push(chunk);
-                    let server = &self.shared.server;
-                    if server.bytes.load(Ordering::Relaxed) > server.limits.bytes_in_flight {
-                        let failure = Failure::new(
-                            status::RESOURCE_EXHAUSTED,
-                            format!(
-                                "the server is overloaded: it holds {} bytes of messages",
-                                server.limits.bytes_in_flight
-                            ),
-                        );
+                    if let Some(failure) = self.too_full() {
                         return self.refuse(call, failure);
                     }
                 }
             }
         }
         Step::Wait
+    }
+
+    fn too_full(&self) -> Option<Failure> {
+        let own = self.shared.pending_bytes.load(Ordering::Relaxed);
+        self.shared.server.too_full(own)
     }
 
     /// The caller will send no more.
@@ -216,8 +215,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     pub(super) fn inflated(&mut self, call: &mut Call, packed_bytes: usize, body: Bytes) -> Step {
         call.shared.let_go(packed_bytes);
+        self.hand_over_inflated(call, body)
+    }
+
+    /// Inflated it may be a thousand times what came.
+    pub(super) fn hand_over_inflated(&mut self, call: &mut Call, body: Bytes) -> Step {
         call.shared.hold(body.len());
-        self.hand_over(call, body.into())
+        match self.too_full() {
+            Some(failure) => self.refuse(call, failure),
+            None => self.hand_over(call, body.into()),
+        }
     }
 
     pub(super) fn hand_over(&mut self, call: &mut Call, body: Body) -> Step {
@@ -228,8 +235,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
         }
         call.is_known = true;
+        call.shared.has_message(body.len() + message::PREFIX_BYTES);
         if call.kind == Kind::Stream {
-            call.is_paused = !call.shared.deliver();
+            call.is_paused = !call.shared.deliver(body.len());
             self.events.push(Event::Message(call.shared.clone(), Some(body)));
         } else {
             self.shared.hub.lookout.came(call.began);

@@ -32,7 +32,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             Act::Pull => call.is_paused = false,
             Act::Inflated(Ok(body)) => {
                 call.is_inflating = false;
-                call.shared.hold(body.len());
                 return self.hand_over_at(place, body);
             }
             Act::Inflated(Err(failure)) => {
@@ -49,7 +48,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     pub(super) fn hand_over_at(&mut self, place: usize, body: Bytes) {
         if let Some(mut call) = self.slots[place].call.take() {
-            match self.hand_over(&mut call, body.into()) {
+            match self.hand_over_inflated(&mut call, body) {
                 Step::Wait => {
                     self.slots[place].call = Some(call);
                     self.guarded(place, Self::advance);
@@ -67,7 +66,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
     }
 
-    /// Whether all of the answer is there, and so little that it is handed over without asking for room.
+    /// Whether all of the answer is there, and so little that it goes in one piece where there is room.
     pub(super) fn is_small_reply(&self, place: usize) -> bool {
         self.slots[place].call.as_ref().is_some_and(|call| {
             call.kind != Kind::Stream
@@ -78,15 +77,38 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         })
     }
 
-    pub(super) fn send_small_reply(&mut self, call: &mut Call, _waker: &Waker) -> Step {
+    pub(super) fn send_small_reply(&mut self, call: &mut Call, waker: &Waker) -> Step {
+        let Some(size) = call.out.front().map(|(piece, _)| piece.len()) else {
+            return Step::Wait;
+        };
+        if self.is_blocked {
+            return self.advance(call, waker);
+        }
+        let Some(send) = self.begin_answer(call) else {
+            return Step::Over(status::CANCELLED);
+        };
+        send.reserve_capacity(size);
+        if send.capacity() < size {
+            return self.advance(call, waker); // it waits here, where it is counted
+        }
         let Some((piece, _)) = call.out.pop_front() else {
             return Step::Wait;
         };
-        let Some(send) = self.begin_answer(call) else {
+        let Some(send) = &mut call.send else {
             return Step::Over(status::CANCELLED);
         };
         let sent = send.send_data(piece, false).is_ok() && send.send_trailers(self.ok_trailers.clone()).is_ok();
         Step::Over(if sent { status::OK } else { status::CANCELLED })
+    }
+
+    /// Goes on with what waited while the peer took nothing.
+    pub(super) fn release(&mut self) {
+        for place in std::mem::take(&mut self.held_back) {
+            if let Some(call) = self.slots.get_mut(place).and_then(|slot| slot.call.as_deref_mut()) {
+                call.is_held_back = false;
+                self.guarded(place, Self::advance);
+            }
+        }
     }
 
     pub(super) fn begin_answer<'c>(&self, call: &'c mut Call) -> Option<&'c mut SendStream<Bytes>> {
@@ -101,6 +123,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Hands over what there is room for, and the end after it.
     pub(super) fn write(&mut self, call: &mut Call, context: &mut Context<'_>) -> Step {
         while let Some((piece, _)) = call.out.front() {
+            if self.is_blocked {
+                if !std::mem::replace(&mut call.is_held_back, true) {
+                    self.held_back.push(call.shared.place);
+                }
+                return Step::Wait;
+            }
             let wanted = piece.len().min(PIECE_BYTES);
             let Some(send) = self.begin_answer(call) else {
                 return self.left(call);

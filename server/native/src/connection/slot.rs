@@ -20,6 +20,8 @@ pub(super) struct Call {
     pub(super) has_message: bool,
     pub(super) is_inflating: bool,
     pub(super) is_paused: bool,
+    /// Whether the connection has it among those that wait until the peer takes something.
+    pub(super) is_held_back: bool,
     pub(super) watched: Option<Instant>,
     pub(super) request_bytes: usize,
     pub(super) response_bytes: usize,

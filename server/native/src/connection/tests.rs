@@ -8,6 +8,8 @@ use h2::client::{ResponseFuture, SendRequest};
 use std::collections::VecDeque;
 use tokio::io::DuplexStream;
 
+mod bounds;
+
 struct Rig {
     server: Arc<ServerShared>,
     client: SendRequest<Bytes>,
@@ -229,51 +231,6 @@ async fn a_reset_is_a_leave() {
     assert!(matches!(rig.event().await, Event::Call(..)));
     send.send_reset(Reason::CANCEL);
     assert!(matches!(rig.event().await, Event::Left(_)));
-}
-
-#[tokio::test]
-async fn a_stream_that_is_not_received_is_not_read_beyond_its_bound() {
-    let mut rig = rig(Limits::default()).await;
-    let (_response, mut send) = rig.begin("/t/Stream", &[]);
-    for _ in 0..10 * crate::call::MOST_WAITING {
-        send.send_data(message::framed(b"x"), false).unwrap();
-    }
-    let Event::Stream(stream) = rig.event().await else {
-        panic!("a stream was begun");
-    };
-    let mut messages = 0;
-    for _ in 0..10_000 {
-        tokio::task::yield_now().await;
-        messages += rig.server.inbox.take(usize::MAX, Instant::now()).len();
-    }
-    assert_eq!(messages, crate::call::MOST_WAITING);
-    for _ in 0..messages {
-        stream.received();
-    }
-    for _ in 0..10_000 {
-        tokio::task::yield_now().await;
-        messages += rig.server.inbox.take(usize::MAX, Instant::now()).len();
-    }
-    assert!(messages > crate::call::MOST_WAITING);
-}
-
-#[tokio::test]
-async fn what_a_stream_leaves_unread_and_unsent_is_counted_no_longer_than_it_lasts() {
-    let mut rig = rig(Limits::default()).await;
-    let (_response, mut send) = rig.begin("/t/Stream", &[]);
-    send.send_data(message::framed(&[7; 3000]).slice(..2000), false)
-        .unwrap();
-    let Event::Stream(stream) = rig.event().await else {
-        panic!("a stream was begun");
-    };
-    stream.send(Answer::copy_of(&[7; 100_000])); // more than its caller takes
-    while rig.server.bytes.load(Ordering::Relaxed) < 2000 + 100_005 - 65_535 {
-        tokio::task::yield_now().await;
-    }
-    send.send_reset(Reason::CANCEL);
-    while !matches!(rig.event().await, Event::Left(_)) {}
-    assert_eq!(rig.server.bytes.load(Ordering::Relaxed), 0);
-    assert!(stream.has_left(), "and the application has it still");
 }
 
 #[tokio::test]

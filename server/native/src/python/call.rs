@@ -214,9 +214,9 @@ impl Exchange {
         self.application.peer(py, &self.shared)
     }
 
-    /// One of the stream's messages was used: another may come.
-    fn received(&self) {
-        self.shared.received();
+    /// One of the stream's messages, of so many bytes, was used: another may come.
+    fn received(&self, size: usize) {
+        self.shared.received(size);
     }
 
     fn send(&self, message: &Bound<'_, PyBytes>) {

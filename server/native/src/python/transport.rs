@@ -16,7 +16,7 @@ use crate::listener::Listener;
 use crate::options::{Kind, Limits, Route};
 use crate::server::ServerShared;
 use crate::socket::BoundSocket;
-use crate::{message, tls};
+use crate::tls;
 
 /// What an event of `take` is about.
 const LEFT: u8 = 0;
@@ -162,15 +162,15 @@ impl Transport {
                     rest.append((STREAM, stream, route))?;
                 }
                 Event::Message(shared, body) => {
+                    // Counted until it is received.
                     if let Some(owner) = shared.with_owner(|owner| owner.map(|owner| owner.clone_ref(py))) {
                         let message = body
                             .as_ref()
                             .map(|body| bytes_of(py, body, 0..body.len()))
                             .transpose()?;
                         rest.append((MESSAGE, owner, message))?;
-                    }
-                    if let Some(body) = body {
-                        shared.let_go(body.len() + message::PREFIX_BYTES);
+                    } else if let Some(body) = body {
+                        shared.received(body.len());
                     }
                 }
                 Event::Sent(shared) => {

@@ -50,9 +50,9 @@ impl Application {
                 Event::Stream(call) => self.begin(&call),
                 Event::Message(call, message) => {
                     assert_ne!(self.fate(&call), Fate::Left);
-                    if message.is_some() {
+                    if let Some(message) = message {
                         self.messages += 1;
-                        call.received();
+                        call.received(message.len());
                         call.send(Answer::copy_of(b"heard"));
                     } else {
                         self.end(&call);
