@@ -217,7 +217,9 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> int:
             starting.cancel()
             stopping.cancel()
             finished = await server.stop(settings.grace_s)
-        if not finished:
+        if finished:
+            _log.info("stopped: all that was under way was finished")
+        else:
             _log.error("requests were still under way after %g s", settings.grace_s)
         exit_code = 0 if finished else 1
         if server.busy:
@@ -235,14 +237,17 @@ def _stop_signal() -> Iterator[asyncio.Event]:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
-    def received() -> None:
+    def received(number: signal.Signals) -> None:
         if stop.is_set():
+            _log.warning("%s while it stops: ended at once, whatever was under way", number.name)
+            logging.shutdown()
             os._exit(1)
+        _log.info("%s: stopping", number.name)
         stop.set()
 
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
-        loop.add_signal_handler(number, received)
+        loop.add_signal_handler(number, received, number)
     try:
         yield stop
     finally:

@@ -79,6 +79,20 @@ def test_sigterm_under_load_answers_everyone_who_was_inside(tmp_path: Path) -> N
         assert_nothing_was_blamed(server)
 
 
+def test_what_ends_a_server_and_how_it_ended_is_told(tmp_path: Path) -> None:
+    models.save(tmp_path / "models", "pair", models.identity("FP32", ["N", 2]))
+    with server_process("models", folder=tmp_path) as server:
+        server.ready_address()
+        server.send(signal.SIGTERM)
+        assert server.exit_code() == 0
+        said = [line.partition("INFO shoal: ")[2].strip() for line in server.errors]
+    assert said[-3:] == [
+        "SIGTERM: stopping",
+        "draining, for at most 30 s",
+        "stopped: all that was under way was finished",
+    ]
+
+
 def test_sigterm_ends_connections_and_streams_on_which_nothing_happens(tmp_path: Path) -> None:
     with serving(tmp_path) as (server, address):
         connections = [RawHttp2(address) for _ in range(3)]
@@ -131,6 +145,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, second: signal.Signals) ->
         assert server.exit_code() == 1
         assert monotonic() - began_s < PROMPT_S
         assert call.outcome().status == "UNAVAILABLE"
+        assert f"{second.name} while it stops: ended at once, whatever was under way" in server.errors[-1]
 
 
 def _wait_until_it_runs(caller: Caller) -> None:
