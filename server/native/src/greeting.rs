@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::connection::{self, Connection};
 use crate::gathered::Gathered;
 use crate::hub::{ConnectionShared, Hub};
-use crate::server::{Phase, Place};
+use crate::server::Place;
 use crate::stream::Stream;
 
 /// A stream as accepted.
@@ -45,10 +45,9 @@ pub async fn greet<S: Arrival>(
     tls: Option<Arc<ServerConfig>>,
 ) {
     let server = place.server.clone();
-    let mut phase = server.phase.subscribe();
     let shaking = tokio::time::timeout(server.limits.handshake, shake(stream, address, hub, place, tls));
     let connection = tokio::select! {
-        _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+        () = server.serving_ends() => return,
         shaken = shaking => shaken.ok().flatten(),
     };
     if let Some(connection) = connection {
@@ -169,5 +168,82 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Limits;
+    use crate::server::ServerShared;
+    use std::sync::mpsc;
+    use std::time::Duration;
+    use tokio::io::DuplexStream;
+
+    /// Tells whether, when it is dropped, another thread can change the phase.
+    struct Telling {
+        stream: DuplexStream,
+        server: Arc<ServerShared>,
+        free: mpsc::Sender<bool>,
+    }
+
+    impl Drop for Telling {
+        fn drop(&mut self) {
+            let (changed, is_changed) = mpsc::channel();
+            let server = self.server.clone();
+            std::thread::spawn(move || {
+                server.abort();
+                let _ = changed.send(());
+            });
+            let _ = self.free.send(is_changed.recv_timeout(Duration::from_secs(2)).is_ok());
+        }
+    }
+
+    impl Arrival for Telling {
+        fn poll_heard(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncRead for Telling {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_read(context, buffer)
+        }
+    }
+
+    impl AsyncWrite for Telling {
+        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.stream).poll_write(context, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_flush(context)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_shutdown(context)
+        }
+    }
+
+    /// Or a server that is told to end at once while it drains would wait for itself, for ever.
+    #[tokio::test]
+    async fn whoever_has_said_nothing_leaves_a_draining_server_without_holding_its_phase() {
+        let server = Arc::new(ServerShared::new(Limits::default(), Vec::new(), &[]).unwrap());
+        let (free, is_free) = mpsc::channel();
+        let arrival = Telling {
+            stream: tokio::io::duplex(1).0,
+            server: server.clone(),
+            free,
+        };
+        let place = server.admit().unwrap();
+        let greeting = tokio::spawn(greet(arrival, "test".into(), Arc::default(), place, None));
+        tokio::task::yield_now().await;
+        server.drain();
+        greeting.await.unwrap();
+        assert!(is_free.recv().unwrap());
     }
 }

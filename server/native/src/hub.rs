@@ -116,6 +116,8 @@ impl Future for Distribution {
             }
         }
         if hub.closed.load(Ordering::SeqCst) {
+            // It keeps the runtime, which keeps the hub.
+            *lock(&hub.waker) = None;
             return Poll::Ready(());
         }
         Poll::Pending

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Handle};
 use crate::greeting::greet;
 use crate::hub::{Distribution, Hub};
 use crate::inbox::Level;
-use crate::server::{Phase, Place, ServerShared};
+use crate::server::{Place, ServerShared};
 use crate::socket::BoundSocket;
 
 /// How long no connection is accepted after that failed for want of file descriptors or memory.
@@ -126,9 +126,8 @@ enum Accepted {
 
 impl Acceptor {
     async fn run(self, bound: BoundSocket) {
-        let mut phase = self.server.phase.subscribe();
         tokio::select! {
-            _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
+            () = self.server.serving_ends() => {}
             () = self.accept(&bound) => {}
         }
     }

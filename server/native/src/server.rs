@@ -47,7 +47,7 @@ pub struct ServerShared {
     pub calls: AtomicUsize,
     /// Bytes of messages in memory.
     pub bytes: AtomicUsize,
-    pub phase: watch::Sender<Phase>,
+    phase: watch::Sender<Phase>,
     holds: Mutex<Holds>,
     /// Whether there are any.
     has_holds: AtomicBool,
@@ -90,6 +90,13 @@ impl ServerShared {
     /// Under which calls of unknown methods are counted.
     pub fn other(&self) -> usize {
         self.routes.len()
+    }
+
+    /// Waits until it serves no more. It keeps no lock on the phase for whoever has waited: what he drops then looks at the
+    /// phase, too, and would wait for ever behind somebody who changes it.
+    pub async fn serving_ends(&self) {
+        let mut phase = self.phase.subscribe();
+        let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
     }
 
     pub fn phase(&self) -> Phase {

@@ -290,3 +290,17 @@ def test_calls_are_counted_by_method_and_status(native: Listening) -> None:
     assert (echo.durations.size, echo.request_bytes, echo.response_bytes) == (3, 111, 111)
     assert 0 < echo.durations.total < WAIT_S
     assert counted["_OTHER", "UNIMPLEMENTED"].durations.size == 2
+
+
+def test_a_listener_that_has_ended_leaves_no_file_open() -> None:
+    def open_files() -> int:
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with listening("native") as served:
+        assert_serves(served)
+    before = open_files()
+    for _ in range(5):
+        with listening("native", io_threads=2) as served:
+            assert_serves(served)
+    assert open_files() <= before
