@@ -155,7 +155,7 @@ class Account:
         wanted = self.wish.versions is None or version in {0, *self.wish.versions}
         if labels.get(label, 0) == version and wanted:
             return self._unchanged()
-        if version and version not in self.listed:
+        if version and version not in {*self.listed, *self.present}:
             raise Refused(NOT_FOUND)
         if version and version not in self.serving:
             raise Refused(REFUSED)

@@ -142,7 +142,8 @@ class Changing(Generic[G]):
             if version in entry.versions:
                 state = entry.versions[version].state.value
             else:
-                present = (await self._workers.call(lambda: self._source.describe(model))).versions
+                definition = await self._workers.call(lambda: self._source.describe(model))
+                present = {*definition.versions, *definition.refused}
                 if version not in present:
                     raise NotFound(f"model '{model}' has no version {version}; it has {sorted(present)}")
                 state = "not loaded"

@@ -1,5 +1,6 @@
 """How many threads carry bytes on the native transport."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ ROW = np.array([[1, 2]], np.float32)
 
 
 def named(prefix: str) -> list[str]:
-    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    names = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # another thread has just ended
+            names.append((task / "comm").read_text().strip())
     return sorted(name for name in names if name.startswith(prefix))
 
 
