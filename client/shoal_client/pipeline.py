@@ -6,6 +6,7 @@ sent again, as the retry policy allows: an inference may be computed twice, and 
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
@@ -37,7 +38,9 @@ from shoal_client.result import Result, Timings
 from shoal_client.retry import PUSHBACK, STATUS, read_pushback
 
 _LAST: Final = "triton_final_response"
-_STATUSES: Final[dict[int, str]] = {code.value[0]: code.name for code in grpc.StatusCode}
+_STATUSES: Final[dict[int, str]] = {
+    code.value[0]: code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK
+}
 _MOST_UNANSWERED: Final = 8192  # twice what may be under way: a server that drops requests costs no more than this
 _WRITE_FAILED: Final = "Internal error from Core"
 """What grpc.aio makes of a stream's status if a write fails before the status comes: the real one is lost."""
@@ -254,8 +257,9 @@ class Pipeline:
 def _failure(answer: pb.ModelStreamInferResponse, model: str, target: str, attempts: int) -> CallError:
     """Return how a request failed. The protocol has its words alone; Shoal tells the rest in parameters."""
     told = answer.infer_response.parameters
-    status = _STATUSES.get(told[STATUS].int64_param, "") if STATUS in told else ""
-    pushback = read_pushback(str(told[PUSHBACK].int64_param)) if PUSHBACK in told else None
+    status = _STATUSES.get(_number(told, STATUS) or 0, "")
+    wait_ms = _number(told, PUSHBACK)
+    pushback = None if wait_ms is None else read_pushback(str(wait_ms))
     kind = class_of(status) if status else CallError
     return kind(
         answer.error_message,
@@ -266,3 +270,10 @@ def _failure(answer: pb.ModelStreamInferResponse, model: str, target: str, attem
         retry_after_s=pushback.delay_s if pushback else None,
         never_retry=pushback is not None and pushback.delay_s is None,
     )
+
+
+def _number(parameters: Mapping[str, pb.InferParameter], name: str) -> int | None:
+    """Return a whole number; None where there is none of that name."""
+    if name not in parameters or parameters[name].WhichOneof("parameter_choice") != "int64_param":
+        return None
+    return parameters[name].int64_param

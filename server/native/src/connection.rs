@@ -51,6 +51,9 @@ const FARTHEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Bytes of an answer that HTTP/2 is asked to take at once.
 const PIECE_BYTES: usize = 1 << 18;
 
+/// Of answers that HTTP/2 is given before it is seen whether the peer takes any.
+const MOST_HANDED_BYTES: usize = 1 << 20;
+
 /// How HTTP/2 is to be spoken.
 pub fn builder(limits: &Limits) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
@@ -84,6 +87,8 @@ pub struct Connection<T> {
     has_called: bool,
     /// Whether the peer takes nothing of what was written: no more is handed to HTTP/2, which would hold it uncounted.
     is_blocked: bool,
+    /// Of answers, since HTTP/2 has last written all that it had.
+    handed_bytes: usize,
     /// Places of calls that wait for that to end.
     held_back: Vec<usize>,
     deadlines: BTreeSet<(Instant, usize)>,
@@ -130,6 +135,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             next_serial: 0,
             has_called: false,
             is_blocked: false,
+            handed_bytes: 0,
             held_back: Vec::new(),
             deadlines: BTreeSet::new(),
             timer: Box::pin(tokio::time::sleep_until(timer_at.into())),
@@ -172,7 +178,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let accepted = self.h2.poll_accept(context);
                 match self.out.poll_send(context) {
                     Poll::Ready(Err(_)) => return true,
-                    sent => self.is_blocked = sent.is_pending(),
+                    Poll::Ready(Ok(())) => (self.is_blocked, self.handed_bytes) = (false, 0),
+                    Poll::Pending => self.is_blocked = true,
                 }
                 match accepted {
                     Poll::Ready(Some(Ok((request, respond)))) => {

@@ -30,6 +30,8 @@ struct Inner<S> {
     held: Vec<u8>,
     /// Of what is held.
     sent: usize,
+    /// Whether the stream has last refused a write that was too large to be held: the writer comes back with it.
+    is_stuck: bool,
 }
 
 impl<S> Gathered<S> {
@@ -39,6 +41,7 @@ impl<S> Gathered<S> {
             is_gathering: false,
             held: Vec::new(),
             sent: 0,
+            is_stuck: false,
         })))
     }
 
@@ -55,7 +58,7 @@ impl<S> Gathered<S> {
 impl<S: AsyncWrite + Unpin> Gathered<S> {
     /// Sends what is held; where that takes longer, the task is woken to call this again.
     pub fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_send(context)
+        self.inner().poll_all_sent(context)
     }
 }
 
@@ -74,13 +77,24 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
+    /// As `poll_send`, and pending as long as a write is that the stream has refused. Its writer was to be woken for that.
+    fn poll_all_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(context))?;
+        if self.is_stuck {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_write(&mut self, context: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let size = pieces.iter().map(|piece| piece.len()).sum::<usize>();
         if self.held.len() + size > MOST_BYTES && !self.held.is_empty() {
             ready!(self.poll_send(context))?;
         }
         if !self.is_gathering || size > MOST_BYTES {
-            return Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+            let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+            self.is_stuck = written.is_pending();
+            return written;
         }
         for piece in pieces {
             self.held.extend_from_slice(piece);
@@ -174,6 +188,18 @@ mod tests {
             Poll::Ready(size) => size.unwrap(),
             Poll::Pending => 0,
         }
+    }
+
+    #[test]
+    fn a_large_write_that_was_refused_is_not_sent_until_its_writer_has_come_back() {
+        let mut stream = Gathered::new(Taker::default());
+        stream.gather();
+        stream.inner().stream.takes.push_back(0);
+        let large = vec![7; MOST_BYTES + 1];
+        assert_eq!(written(&mut stream, &large), 0);
+        assert!(stream.poll_send(&mut context()).is_pending());
+        assert_eq!(written(&mut stream, &large), large.len());
+        assert!(stream.poll_send(&mut context()).is_ready());
     }
 
     #[test]

@@ -110,8 +110,10 @@ def test_a_failure_without_an_id_belongs_to_the_oldest_request(run: Run) -> None
 
 
 def test_a_failure_has_the_status_and_the_hint_that_the_server_tells(run: Run) -> None:
-    told: tuple[dict[str, int], ...] = (
+    told: tuple[dict[str, int | str], ...] = (
         {},
+        {"grpc-status": 0},
+        {"grpc-status": "8", "grpc-retry-pushback-ms": "1500"},
         {"grpc-status": 8, "grpc-retry-pushback-ms": 1500},
         {"grpc-status": 8, "grpc-retry-pushback-ms": -1},
         {"grpc-status": 99},
@@ -121,7 +123,11 @@ def test_a_failure_has_the_status_and_the_hint_that_the_server_tells(run: Run) -
         for parameters in told:
             response = pb.ModelInferResponse(id=(await anext(requests)).id)
             for name, value in parameters.items():
-                response.parameters[name].int64_param = value
+                response.parameters[name].CopyFrom(
+                    pb.InferParameter(string_param=value)
+                    if isinstance(value, str)
+                    else pb.InferParameter(int64_param=value)
+                )
             yield pb.ModelStreamInferResponse(error_message="no such row", infer_response=response)
 
     async def main() -> None:
@@ -130,6 +136,8 @@ def test_a_failure_has_the_status_and_the_hint_that_the_server_tells(run: Run) -
             outcomes = [outcome async for outcome in client.stream("m", items(len(told)), errors="return")]
         errors = [outcome for outcome in outcomes if isinstance(outcome, CallError)]
         assert [(type(error), error.status, error.retry_after_s, error.never_retry) for error in errors] == [
+            (CallError, "UNKNOWN", None, False),
+            (CallError, "UNKNOWN", None, False),
             (CallError, "UNKNOWN", None, False),
             (Overloaded, "RESOURCE_EXHAUSTED", 1.5, False),
             (Overloaded, "RESOURCE_EXHAUSTED", None, True),

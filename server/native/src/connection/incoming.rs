@@ -153,7 +153,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         Step::Wait
     }
 
-    fn too_full(&self) -> Option<Failure> {
+    pub(super) fn too_full(&self) -> Option<Failure> {
         let own = self.shared.pending_bytes.load(Ordering::Relaxed);
         self.shared.server.too_full(own)
     }

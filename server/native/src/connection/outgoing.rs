@@ -44,6 +44,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         } else {
             self.guarded(place, Self::advance);
         }
+        let waits = |slot: &Slot| slot.call.as_ref().is_some_and(|call| !call.out.is_empty());
+        if self.slots.get(place).is_some_and(waits) {
+            if let Some(failure) = self.too_full() {
+                self.refuse_at(place, failure);
+            }
+        }
     }
 
     pub(super) fn hand_over_at(&mut self, place: usize, body: Bytes) {
@@ -81,7 +87,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let Some(size) = call.out.front().map(|(piece, _)| piece.len()) else {
             return Step::Wait;
         };
-        if self.is_blocked {
+        if self.takes_no_more() {
             return self.advance(call, waker);
         }
         let Some(send) = self.begin_answer(call) else {
@@ -97,8 +103,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let Some(send) = &mut call.send else {
             return Step::Over(status::CANCELLED);
         };
+        self.handed_bytes += size;
         let sent = send.send_data(piece, false).is_ok() && send.send_trailers(self.ok_trailers.clone()).is_ok();
         Step::Over(if sent { status::OK } else { status::CANCELLED })
+    }
+
+    /// Whether HTTP/2 is to be given no more before the peer has taken what it has: it does not count that.
+    fn takes_no_more(&self) -> bool {
+        self.is_blocked || self.handed_bytes >= MOST_HANDED_BYTES
     }
 
     /// Goes on with what waited while the peer took nothing.
@@ -123,7 +135,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Hands over what there is room for, and the end after it.
     pub(super) fn write(&mut self, call: &mut Call, context: &mut Context<'_>) -> Step {
         while let Some((piece, _)) = call.out.front() {
-            if self.is_blocked {
+            if self.takes_no_more() {
                 if !std::mem::replace(&mut call.is_held_back, true) {
                     self.held_back.push(call.shared.place);
                 }
@@ -159,6 +171,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 return self.left(call);
             }
             call.shared.let_go(size);
+            self.handed_bytes += size;
             if ends_message && call.kind == Kind::Stream && call.shared.count_sent() {
                 self.events.push(Event::Sent(call.shared.clone()));
             }

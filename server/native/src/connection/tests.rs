@@ -46,6 +46,11 @@ pub(super) async fn served<T: AsyncRead + AsyncWrite + Unpin>(server: Arc<Server
 /// A connection over memory, and a client of it that is no part of what is tested.
 async fn rig(limits: Limits) -> Rig {
     let server = server(limits);
+    let client = connected(&server).await;
+    Rig { server, client }
+}
+
+async fn connected(server: &Arc<ServerShared>) -> SendRequest<Bytes> {
     let hub = Arc::new(Hub::default());
     let (near, far): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 16);
     tokio::spawn(served(server.clone(), hub.clone(), near));
@@ -54,7 +59,7 @@ async fn rig(limits: Limits) -> Rig {
     tokio::spawn(async move {
         let _ = connection.await;
     });
-    Rig { server, client }
+    client
 }
 
 impl Rig {

@@ -165,20 +165,31 @@ async fn small_answers_that_nobody_reads_are_counted_and_go_when_somebody_does()
     assert_eq!((rig.bytes(), rig.server.calls.load(Ordering::Relaxed)), (0, 0));
 }
 
-#[tokio::test]
-async fn answers_wait_with_us_where_the_peer_takes_no_bytes_whatever_it_allows() {
-    const ANSWER_BYTES: usize = 10_000;
-    let server = server(Limits::default());
+/// A client whose windows are as wide as can be, and its connection, which reads as often as it is polled.
+async fn greedy(server: &Arc<ServerShared>) -> (SendRequest<Bytes>, ClientConnection) {
     let hub = Arc::new(Hub::default());
     let (near, far) = tokio::io::duplex(1 << 12);
     tokio::spawn(served(server.clone(), hub.clone(), near));
     tokio::spawn(Distribution(hub));
-    let (client, mut connection) = h2::client::Builder::new()
+    let client = h2::client::Builder::new()
         .initial_window_size(1 << 30)
         .initial_connection_window_size(1 << 30)
-        .handshake::<_, Bytes>(far)
-        .await
-        .unwrap();
+        .handshake(far);
+    client.await.unwrap()
+}
+
+type ClientConnection = h2::client::Connection<DuplexStream, Bytes>;
+
+async fn once(connection: &mut ClientConnection) {
+    let polled = std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut *connection).poll(context).is_ready()));
+    assert!(!polled.await, "it goes on");
+}
+
+#[tokio::test]
+async fn answers_wait_with_us_where_the_peer_takes_no_bytes_whatever_it_allows() {
+    const ANSWER_BYTES: usize = 10_000;
+    let server = server(Limits::default());
+    let (client, mut connection) = greedy(&server).await;
     let mut rig = Rig { server, client };
     let mut calls = Vec::new();
     let mut responses = Vec::new();
@@ -186,8 +197,7 @@ async fn answers_wait_with_us_where_the_peer_takes_no_bytes_whatever_it_allows()
         responses.push(rig.call("/t/Hot", &[], b"").await);
     }
     while calls.len() < 40 {
-        let once = std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut connection).poll(context).is_ready()));
-        assert!(!once.await);
+        once(&mut connection).await;
         tokio::task::yield_now().await;
         for event in rig.server.inbox.take(usize::MAX, Instant::now()) {
             if let Event::Call(call, _) = event {
@@ -211,6 +221,60 @@ async fn answers_wait_with_us_where_the_peer_takes_no_bytes_whatever_it_allows()
     }
     rig.settle().await;
     assert_eq!((rig.bytes(), rig.server.calls.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[tokio::test]
+async fn whose_answers_wait_beyond_his_share_gets_no_more_of_them() {
+    const ANSWER_BYTES: usize = 100_000;
+    let mut rig = rig(Limits {
+        bytes_in_flight: 1 << 20,
+        message_bytes: 1 << 17,
+        ..Limits::default()
+    })
+    .await;
+    let (mut responses, counted) = answered(&mut rig, 20, ANSWER_BYTES).await;
+    assert!(counted < 3 << 18, "{counted} bytes");
+    assert_eq!(status(responses.pop().unwrap()).await.0, "8");
+    let mut other = Rig {
+        client: connected(&rig.server).await,
+        server: rig.server.clone(),
+    };
+    let asked = other.call("/t/Hot", &[], b"is there room for me?").await;
+    let Event::Call(call, _) = other.event().await else {
+        panic!("another connection is served");
+    };
+    call.reply(Answer::copy_of(b"yes"));
+    assert_eq!(status(asked).await.0, "0");
+}
+
+#[tokio::test]
+async fn a_peer_who_takes_a_little_is_given_little_more() {
+    const ANSWER_BYTES: usize = 500_000;
+    let server = server(Limits::default());
+    let (client, mut connection) = greedy(&server).await;
+    let mut rig = Rig { server, client };
+    let mut responses = Vec::new();
+    for _ in 0..40 {
+        responses.push(rig.call("/t/Hot", &[], b"").await);
+    }
+    let mut calls = Vec::new();
+    while calls.len() < 40 {
+        once(&mut connection).await;
+        calls.extend(rig.settle().await);
+    }
+    for event in calls {
+        if let Event::Call(call, _) = event {
+            call.reply(Answer::copy_of(&vec![7; ANSWER_BYTES]));
+        }
+    }
+    rig.settle().await;
+    for _ in 0..4 {
+        once(&mut connection).await; // it reads what there is, and no more
+        rig.settle().await;
+    }
+    let counted = rig.bytes();
+    assert!(counted >= 30 * ANSWER_BYTES, "{counted} of {} bytes", 40 * ANSWER_BYTES);
+    drop((responses, connection));
 }
 
 #[tokio::test]
