@@ -101,7 +101,7 @@ def test_versions_are_swapped_under_load_without_a_failed_call(
 ) -> None:
     (tmp_path / "swaps.toml").write_text(
         'summary = ""\nswap_every_s = 0.2\n[load]\nkind = "poisson"\nrate = 50\n[[request]]\nmodel = "tiny"\n'
-        "[measure]\nprocesses = 1\nwarm_up_s = 0.2\nwindow_s = 0.5\nlimit_s = 1\nuntil_limit = true\n"
+        "[measure]\nprocesses = 1\nwarm_up_s = 0.2\nwindow_s = 0.5\nlimit_s = 3\nuntil_limit = true\n"
     )
     file = tmp_path / "swaps.json"
     assert run(["run", str(tmp_path / "swaps.toml"), "--record", str(file)]) == 0, capsys.readouterr().err
