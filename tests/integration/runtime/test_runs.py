@@ -108,9 +108,11 @@ def test_hundreds_of_runs_are_interrupted_under_load_and_no_other_run_is_harmed(
     random = Random(seed)
     x = np.ones((32, 128), np.float32)
     (expected,) = model.run([x], None)
-    began_s = monotonic()
-    model.run([x], None)
-    run_s = monotonic() - began_s
+    runs_s = []
+    for _ in range(5):  # one may be held up, and delays as long as that would stop none
+        began_s = monotonic()
+        model.run([x], None)
+        runs_s.append(monotonic() - began_s)
     over = threading.Event()
 
     def compute() -> int:
@@ -137,7 +139,10 @@ def test_hundreds_of_runs_are_interrupted_under_load_and_no_other_run_is_harmed(
 
     with ThreadPoolExecutor(1) as pool:
         others = pool.submit(compute)
-        stopped = sum(interrupted(random.random() * 1.2 * run_s) for _ in range(300))
+        tried = stopped = 0
+        while tried < 300 or (stopped <= 30 and tried < 3000):  # on a busy machine many come too late
+            stopped += interrupted(random.random() * 1.2 * min(runs_s))
+            tried += 1
         over.set()
         assert others.result() > 10
     assert stopped > 30
