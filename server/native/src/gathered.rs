@@ -30,7 +30,7 @@ struct Inner<S> {
     held: Vec<u8>,
     /// Of what is held.
     sent: usize,
-    /// Whether the stream has last refused a write that was too large to be held: the writer comes back with it.
+    /// Whether the stream has refused the last write that was not held: its writer comes back with it.
     is_stuck: bool,
 }
 
@@ -56,9 +56,15 @@ impl<S> Gathered<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Gathered<S> {
-    /// Sends what is held; where that takes longer, the task is woken to call this again.
+    /// Sends what is held; where that takes longer, the task is woken to call this again. So it is where the stream has
+    /// refused a write: whoever made that is to come back with it first.
     pub fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_all_sent(context)
+        let mut inner = self.inner();
+        ready!(inner.poll_send(context))?;
+        if inner.is_stuck {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -77,15 +83,6 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// As `poll_send`, and pending as long as a write is that the stream has refused. Its writer was to be woken for that.
-    fn poll_all_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(context))?;
-        if self.is_stuck {
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
-    }
-
     fn poll_write(&mut self, context: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let size = pieces.iter().map(|piece| piece.len()).sum::<usize>();
         if self.held.len() + size > MOST_BYTES && !self.held.is_empty() {
@@ -96,6 +93,7 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
             self.is_stuck = written.is_pending();
             return written;
         }
+        self.is_stuck = false;
         for piece in pieces {
             self.held.extend_from_slice(piece);
         }
@@ -200,6 +198,17 @@ mod tests {
         assert!(stream.poll_send(&mut context()).is_pending());
         assert_eq!(written(&mut stream, &large), large.len());
         assert!(stream.poll_send(&mut context()).is_ready());
+    }
+
+    #[test]
+    fn what_was_refused_before_it_gathered_is_held_and_sent_as_anything_else() {
+        let mut stream = Gathered::new(Taker::default());
+        stream.inner().stream.takes.push_back(0);
+        assert_eq!(written(&mut stream, &[7; 40]), 0);
+        stream.gather();
+        assert_eq!(written(&mut stream, &[7; 40]), 40);
+        assert!(stream.poll_send(&mut context()).is_ready());
+        assert_eq!(stream.inner().stream.taken, [7; 40]);
     }
 
     #[test]
