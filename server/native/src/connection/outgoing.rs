@@ -84,26 +84,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     pub(super) fn send_small_reply(&mut self, call: &mut Call, waker: &Waker) -> Step {
-        let Some(size) = call.out.front().map(|(piece, _)| piece.len()) else {
-            return Step::Wait;
-        };
         if self.takes_no_more() {
             return self.advance(call, waker);
         }
+        let Some((piece, ends)) = call.out.pop_front() else {
+            return Step::Wait;
+        };
         let Some(send) = self.begin_answer(call) else {
             return Step::Over(status::CANCELLED);
         };
-        send.reserve_capacity(size);
-        if send.capacity() < size {
+        send.reserve_capacity(piece.len());
+        if send.capacity() < piece.len() {
+            call.out.push_front((piece, ends));
             return self.advance(call, waker); // it waits here, where it is counted
         }
-        let Some((piece, _)) = call.out.pop_front() else {
-            return Step::Wait;
-        };
-        let Some(send) = &mut call.send else {
-            return Step::Over(status::CANCELLED);
-        };
-        self.handed_bytes += size;
+        self.handed_bytes += piece.len();
         let sent = send.send_data(piece, false).is_ok() && send.send_trailers(self.ok_trailers.clone()).is_ok();
         Step::Over(if sent { status::OK } else { status::CANCELLED })
     }
